@@ -1,0 +1,1 @@
+"""Integer counts of data, and every statistic that comes out of them."""

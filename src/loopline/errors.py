@@ -1,0 +1,135 @@
+"""Every error raised on purpose, one tree.
+
+    LooplineError
+    ├── ContractError             loopline.yaml says something that cannot be
+    ├── SettingError              the environment says something that cannot be
+    ├── MissingExtraError         an optional library is needed
+    ├── DataError
+    │   ├── SourceError           the data cannot be read
+    │   ├── RowSqlError           an expression outside the contract's row SQL
+    │   ├── ValidationError       rows fail a blocking check
+    │   └── SplitError            the parts cannot be made, or leak into each other
+    ├── TrainingError             no model could be trained
+    ├── ModelError
+    │   ├── PlanRefusedError      this estimator has no exact scoring plan
+    │   ├── ParityError           a plan and its original disagree
+    │   └── BundleRefusedError    a bundle is changed, unsigned or unknown
+    ├── RegistryError
+    │   ├── UnknownVersionError
+    │   ├── GateFailedError       the contract's goals are not met
+    │   └── MoveRefusedError      a stage does not follow from the present one
+    ├── ReleaseError              a release document is missing, unsigned or malformed
+    ├── StoreError
+    │   ├── AlreadyExistsError    a conditional write lost
+    │   └── BrokenLedgerError     the chain of events does not hold
+    └── ServingError
+        ├── RequestError          the caller's body cannot be scored (4xx)
+        └── RuntimeUnavailableError  the model's worker does not answer (503)
+
+A message names the thing, the value found, what would be accepted and the next step.
+Errors know nothing of HTTP: `serving/app.py` holds the table from error to status.
+"""
+
+
+class LooplineError(Exception):
+    """The root of every error raised on purpose; its text is written for people."""
+
+
+class ContractError(LooplineError):
+    """Everything wrong with one loopline.yaml, all faults at once."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class SettingError(LooplineError):
+    """The environment says something that cannot be."""
+
+
+class MissingExtraError(LooplineError):
+    """An optional library is needed and not installed."""
+
+
+class DataError(LooplineError):
+    """Something is wrong with the data."""
+
+
+class SourceError(DataError):
+    """The data cannot be found or read."""
+
+
+class RowSqlError(DataError):
+    """An expression is outside the contract's row SQL."""
+
+
+class ValidationError(DataError):
+    """Too little is left after rows failed a blocking check."""
+
+
+class SplitError(DataError):
+    """The parts cannot be made, or leak into each other."""
+
+
+class TrainingError(LooplineError):
+    """No model could be trained."""
+
+
+class ModelError(LooplineError):
+    """Something is wrong with a model."""
+
+
+class PlanRefusedError(ModelError):
+    """An estimator has no exact scoring plan; its reason is the message."""
+
+
+class ParityError(ModelError):
+    """A plan and its original disagree."""
+
+
+class BundleRefusedError(ModelError):
+    """A bundle is changed, unsigned or signed by a stranger."""
+
+
+class RegistryError(LooplineError):
+    """Something is wrong with a model version."""
+
+
+class UnknownVersionError(RegistryError):
+    """There is no such version."""
+
+
+class GateFailedError(RegistryError):
+    """The contract's goals are not met."""
+
+
+class MoveRefusedError(RegistryError):
+    """A stage does not follow from the present one."""
+
+
+class ReleaseError(LooplineError):
+    """A release document is missing, unsigned or malformed."""
+
+
+class StoreError(LooplineError):
+    """A store cannot be read or written."""
+
+
+class AlreadyExistsError(StoreError):
+    """A conditional write lost: the key is taken."""
+
+
+class BrokenLedgerError(StoreError):
+    """The chain of events does not hold."""
+
+
+class ServingError(LooplineError):
+    """A prediction cannot be made."""
+
+
+class RequestError(ServingError):
+    """The caller's request cannot be scored as it stands."""
+
+
+class RuntimeUnavailableError(ServingError):
+    """The model's worker does not answer."""

@@ -1,0 +1,1 @@
+"""A model as a signature, a plan and a signed bundle."""

@@ -1,0 +1,1 @@
+"""What became of the promises, from the log."""

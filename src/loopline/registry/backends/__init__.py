@@ -1,0 +1,1 @@
+"""The registry as other tools see it."""

@@ -1,0 +1,72 @@
+"""What the environment decides: locations, URLs, names of secrets.
+
+`loopline.yaml` says what a project promises; this says where things are. Nothing else reads the
+environment, and nothing is read at import.
+"""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loopline.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where one project keeps its things."""
+
+    home: Path
+    """`LOOPLINE_HOME`: keys, logs, caches; by default `.loopline` in the project."""
+    database_url: str
+    """`LOOPLINE_DATABASE`: the ledger, runs and counts; by default SQLite in the home."""
+    store_url: str
+    """`LOOPLINE_STORE`: bundles, snapshots, releases; by default a folder in the home."""
+    tracking_uri: str
+    """`LOOPLINE_MLFLOW` or `MLFLOW_TRACKING_URI`: where runs are mirrored; `off` for nowhere."""
+    actor: str
+    """`LOOPLINE_ACTOR`: who acts, as the ledger writes it; by default the user's login."""
+    token: str | None
+    """`LOOPLINE_TOKEN`: what callers of the server must show; needed beyond loopback."""
+    webhook: str | None
+    """`LOOPLINE_WEBHOOK`: where alerts are posted."""
+    environment: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def read(cls, root: Path, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the environment for the project in `root`."""
+        environ = dict(os.environ if environ is None else environ)
+        home = Path(environ.get("LOOPLINE_HOME") or root / ".loopline").absolute()
+        tracking = environ.get("LOOPLINE_MLFLOW") or environ.get("MLFLOW_TRACKING_URI")
+        return cls(
+            home=home,
+            database_url=environ.get("LOOPLINE_DATABASE") or f"sqlite:///{home / 'loopline.db'}",
+            store_url=environ.get("LOOPLINE_STORE") or (home / "store").as_uri(),
+            tracking_uri=tracking or f"sqlite:///{home / 'mlflow.db'}",
+            actor=environ.get("LOOPLINE_ACTOR") or _login(),
+            token=environ.get("LOOPLINE_TOKEN") or None,
+            webhook=environ.get("LOOPLINE_WEBHOOK") or None,
+            environment=environ,
+        )
+
+    def secret(self, name: str) -> str:
+        """Return the environment variable `name`, which the contract refers to as `${name}`.
+
+        Raises:
+            SettingError: it is not set.
+        """
+        value = self.environment.get(name)
+        if value is None:
+            raise SettingError(
+                f"loopline.yaml refers to ${{{name}}}, but the environment variable {name} is not "
+                f"set. Set it, for example: export {name}=..."
+            )
+        return value
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Conformance suites and small fakes, for adapter authors."""

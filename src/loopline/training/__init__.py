@@ -1,0 +1,1 @@
+"""A model from a snapshot, and the record of how."""
