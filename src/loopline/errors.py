@@ -22,9 +22,12 @@
     ├── StoreError
     │   ├── AlreadyExistsError    a conditional write lost
     │   └── BrokenLedgerError     the chain of events does not hold
-    └── ServingError
-        ├── RequestError          the caller's body cannot be scored (4xx)
-        └── RuntimeUnavailableError  the model's worker does not answer (503)
+    ├── ServingError
+    │   ├── RequestError          the caller's body cannot be scored (4xx)
+    │   └── RuntimeUnavailableError  the model's worker does not answer (503)
+    └── MonitoringError
+        ├── FeedbackError         a file of outcomes cannot be used
+        └── ChannelError          an alert was not delivered
 
 A message names the thing, the value found, what would be accepted and the next step.
 Errors know nothing of HTTP: `serving/app.py` holds the table from error to status.
@@ -133,3 +136,15 @@ class RequestError(ServingError):
 
 class RuntimeUnavailableError(ServingError):
     """The model's worker does not answer."""
+
+
+class MonitoringError(LooplineError):
+    """What happens cannot be compared with what was promised."""
+
+
+class FeedbackError(MonitoringError):
+    """A file of outcomes cannot be used as it stands."""
+
+
+class ChannelError(MonitoringError):
+    """An alert was not delivered."""

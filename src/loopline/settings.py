@@ -31,6 +31,8 @@ class Settings:
     """`LOOPLINE_TOKEN`: what callers of the server must show; needed beyond loopback."""
     webhook: str | None
     """`LOOPLINE_WEBHOOK`: where alerts are posted."""
+    webhook_private: bool = False
+    """`LOOPLINE_WEBHOOK_PRIVATE`: 1 lets alerts go to loopback and private addresses."""
     environment: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
@@ -47,6 +49,7 @@ class Settings:
             actor=environ.get("LOOPLINE_ACTOR") or _login(),
             token=environ.get("LOOPLINE_TOKEN") or None,
             webhook=environ.get("LOOPLINE_WEBHOOK") or None,
+            webhook_private=environ.get("LOOPLINE_WEBHOOK_PRIVATE") == "1",
             environment=environ,
         )
 

@@ -13,86 +13,23 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
-    WithJsonSchema,
+    Tag,
     model_validator,
 )
+
+from loopline.contract.quantities import Amount, Duration, Quantity, Share, Text
 
 Task = Literal["binary", "multiclass", "regression"]
 ColumnType = Literal["number", "integer", "boolean", "category", "text", "time"]
 OnFail = Literal["block", "warn"]
+Deed = Literal["alert", "retrain", "rollback"]
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """Project and environment names: they become keys, URLs and file names as they stand."""
 
-_UNITS = {
-    "us": 1e-6, "ms": 1e-3, "s": 1.0, "second": 1.0, "seconds": 1.0,
-    "minute": 60.0, "minutes": 60.0, "hour": 3600.0, "hours": 3600.0,
-    "day": 86400.0, "days": 86400.0, "week": 604800.0, "weeks": 604800.0,
-}  # fmt: skip
-
-
-class Amount(float):
-    """A number as the contract writes it: `0.65`, `5%` (0.05) or `25 ms` (0.025 seconds)."""
-
-    unit: str
-    """`""`, `"%"` or `"s"`."""
-
-    def __new__(cls, value: float, unit: str = "") -> "Amount":
-        """Make an amount from a plain number and its unit."""
-        amount = super().__new__(cls, value)
-        amount.unit = unit
-        return amount
-
-    @classmethod
-    def parse(cls, value: object) -> "Amount":
-        """Read `0.65`, `"5%"`, `"25 ms"` or `"7 days"`.
-
-        Raises:
-            ValueError: it is none of these.
-        """
-        if isinstance(value, bool):
-            raise ValueError("expected a number, a percentage such as 5% or a time such as 25 ms")
-        if isinstance(value, Amount):
-            return value
-        if isinstance(value, int | float):
-            return cls(value)
-        match = re.fullmatch(r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([a-z]*|%)\s*", str(value).lower())
-        if match is None:
-            raise ValueError(
-                f"'{value}' is not a number, a percentage such as 5% or a time such as 25 ms"
-            )
-        number, unit = float(match[1]), match[2]
-        if unit == "%":
-            return cls(number / 100, "%")
-        if not unit:
-            return cls(number)
-        if unit not in _UNITS:
-            raise ValueError(f"'{value}' has the unit '{unit}'. Units: %, {', '.join(_UNITS)}")
-        return cls(number * _UNITS[unit], "s")
-
-    def __str__(self) -> str:
-        if self.unit == "%":
-            return f"{float(self) * 100:g}%"
-        if self.unit == "s":
-            return f"{float(self) * 1000:g} ms" if self < 1 else f"{float(self):g} s"
-        return f"{float(self):g}"
-
-
-def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    amount = Amount.parse(value)
-    if amount.unit != "s":
-        raise ValueError(f"'{value}' is not a time. Write one such as 7 days or 12 hours")
-    return timedelta(seconds=float(amount))
-
-
-def _share(value: object) -> float:
-    amount = Amount.parse(value)
-    if not 0 <= amount <= 1:
-        raise ValueError(f"'{value}' is not a share between 0% and 100%")
-    return float(amount)
+Idle: Any = {"idle": True}
 
 
 def _candidates(value: object) -> object:
@@ -100,20 +37,12 @@ def _candidates(value: object) -> object:
     return [known.get(name, name) for name in value] if isinstance(value, list) else value
 
 
-def _written_as(description: str, *examples: object) -> WithJsonSchema:
-    return WithJsonSchema(
-        {"type": ["number", "string"], "description": description, "examples": list(examples)}
-    )
+def _deeds(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
-Quantity = Annotated[
-    Amount,
-    BeforeValidator(Amount.parse),
-    _written_as("A number, a percentage or a time.", 0.65, "5%", "25 ms"),
-]
-Duration = Annotated[timedelta, BeforeValidator(_duration), _written_as("A time.", "7 days")]
-Share = Annotated[float, BeforeValidator(_share), _written_as("A share.", "70%", 0.7)]
-Idle: Any = {"idle": True}
+def _kind_of_source(value: object) -> str:
+    return "place" if isinstance(value, str) else "parts"
 
 
 class _Part(BaseModel):
@@ -125,12 +54,12 @@ class _Part(BaseModel):
 class Costs(_Part):
     """What one prediction costs: costs are positive, gains negative, per prediction."""
 
-    currency: str = "USD"
-    false_positive: float = 0.0
-    false_negative: float = 0.0
-    true_positive: float = 0.0
-    true_negative: float = 0.0
-    matrix: dict[str, dict[str, float]] | None = Field(
+    currency: str = Field("USD", description="Said beside every amount.")
+    false_positive: float = Field(0.0, description="Binary: predicted positive, was negative.")
+    false_negative: float = Field(0.0, description="Binary: predicted negative, was positive.")
+    true_positive: float = Field(0.0, description="Binary: rightly predicted positive.")
+    true_negative: float = Field(0.0, description="Binary: rightly predicted negative.")
+    matrix: dict[Text, dict[Text, float]] | None = Field(
         None, description="Multiclass: actual class to predicted class to cost."
     )
     under: float | None = Field(None, description="Regression: cost per unit predicted too low.")
@@ -143,61 +72,72 @@ class Baseline(_Part):
     rule: str | None = Field(
         None, description="Row SQL over columns and features; true means the positive class."
     )
-    kind: Literal["majority", "mean", "last_value", "rule"] | None = None
+    kind: Literal["majority", "mean", "last_value", "rule"] | None = Field(
+        None, description="majority for classes, mean for numbers, last_value per data.key."
+    )
 
 
 class Problem(_Part):
     """The problem, and what an error costs."""
 
-    question: str = ""
-    decision: str = ""
-    owner: str = ""
-    task: Task
+    question: str = Field("", description="What is asked of the data.")
+    decision: str = Field("", description="What is done with the answer, by whom.")
+    owner: str = Field("", description="Who answers for it.")
+    task: Task = Field(description="What kind of answer: one of two, one of several, a number.")
     target: str = Field(description="A column, or row SQL such as `arr_delay > 15`.")
-    positive: str | None = Field(None, description="Binary: the class the probability is of.")
-    costs: Costs | None = None
-    baseline: Baseline | None = None
+    positive: Text | None = Field(None, description="Binary: the class the probability is of.")
+    costs: Costs | None = Field(None, description="What an error costs, in money.")
+    baseline: Baseline | None = Field(
+        None, description="What a model must beat; majority or mean when absent."
+    )
 
 
 class Goal(_Part):
     """What "good" means: one metric and one condition."""
 
-    metric: str
-    at_least: Quantity | None = None
-    at_most: Quantity | None = None
+    metric: str = Field(description="See the metrics below.")
+    at_least: Quantity | None = Field(None, description="For metrics where more is better.")
+    at_most: Quantity | None = Field(None, description="For metrics where less is better.")
     below_baseline_by: Quantity | None = Field(
         None, description="A share of the baseline's absolute value (5%), or an amount (0.2)."
     )
-    above_baseline_by: Quantity | None = None
+    above_baseline_by: Quantity | None = Field(None, description="Likewise, for the others.")
 
     @model_validator(mode="after")
     def _one_condition(self) -> "Goal":
-        given = [self.at_least, self.at_most, self.below_baseline_by, self.above_baseline_by]
-        if sum(value is not None for value in given) != 1:
+        if len(self.conditions) != 1:
             raise ValueError(
-                "a goal has one condition: at_least, at_most, below_baseline_by "
-                "or above_baseline_by"
+                "a goal has one condition: at_least, at_most, below_baseline_by or "
+                f"above_baseline_by. This one has {' and '.join(self.conditions) or 'none'}"
             )
         return self
+
+    @property
+    def conditions(self) -> dict[str, Amount]:
+        """The conditions given, by key: one, once the goal is valid."""
+        keys = ("at_least", "at_most", "below_baseline_by", "above_baseline_by")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class Column(_Part):
     """One column of the data."""
 
     type: ColumnType | None = Field(None, description="Found out from the data when absent.")
-    minimum: float | None = None
-    maximum: float | None = None
-    unit: str | None = None
-    categories: list[str] | None = Field(None, description="The values allowed.")
+    minimum: float | None = Field(None, description="The least value allowed.")
+    maximum: float | None = Field(None, description="The greatest value allowed.")
+    unit: str | None = Field(None, description="For people, such as km.")
+    categories: list[Text] | None = Field(None, description="The values allowed.")
     missing_at_most: Share | None = Field(None, description="The share of rows allowed missing.")
-    on_fail: OnFail = "warn"
+    on_fail: OnFail = Field(
+        "warn", description="block: rows that break these limits are quarantined."
+    )
     feature: bool = Field(True, description="false: kept and checked, but no model sees it.")
     leaks: bool = Field(False, description="Known only afterwards: never a feature.")
     personal: Literal["direct", "indirect"] | None = Field(
         None, description="direct: never a feature and left out of the prediction log."
     )
     subject: bool = Field(False, description="Names the person.", json_schema_extra=Idle)
-    description: str = ""
+    description: str = Field("", description="For people.")
 
 
 class Check(_Part):
@@ -205,38 +145,45 @@ class Check(_Part):
 
     rule: str | None = Field(None, description="Row SQL that must not be false.")
     fresh: Duration | None = Field(None, description="The newest row is at most this old.")
-    rows_at_least: int | None = None
-    on_fail: OnFail = "block"
+    rows_at_least: int | None = Field(None, description="Fewer rows are a failure.")
+    on_fail: OnFail = Field("block", description="block: such rows are quarantined.")
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Check":
         if sum(value is not None for value in (self.rule, self.fresh, self.rows_at_least)) != 1:
-            raise ValueError("a check has one of rule, fresh or rows_at_least")
+            raise ValueError("a check has exactly one of rule, fresh or rows_at_least")
         return self
 
 
 class Split(_Part):
     """How rows become training, validation and test."""
 
-    by: Literal["time", "group", "stratified", "hash"] = "stratified"
+    by: Literal["time", "group", "stratified", "hash"] = Field(
+        "stratified",
+        description="time: the newest are the test; group: a value is on one side only; "
+        "stratified: by chance, classes alike; hash: by the key, the same for ever.",
+    )
     group: str | None = Field(None, description="The column whose values stay together.")
-    train: Share = 0.7
-    validation: Share = 0.15
-    test: Share = 0.15
+    train: Share = Field(0.7, description="What the model learns from.")
+    validation: Share = Field(0.15, description="What chooses the candidate and the threshold.")
+    test: Share = Field(0.15, description="What the gate is judged on, never trained on.")
 
     @model_validator(mode="after")
     def _whole(self) -> "Split":
-        if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError("train, validation and test must add up to 100%")
-        if min(self.train, self.validation, self.test) <= 0:
+        parts = (self.train, self.validation, self.test)
+        if abs(sum(parts) - 1) > 1e-9:
+            raise ValueError(
+                f"train, validation and test must add up to 100%, and are {sum(parts) * 100:g}%"
+            )
+        if min(parts) <= 0:
             raise ValueError("train, validation and test must each be above 0%")
         if (self.by == "group") != (self.group is not None):
-            raise ValueError("group goes with by: group, and names the column")
+            raise ValueError("`by: group` and `group: COLUMN` go together")
         return self
 
 
 class Source(_Part):
-    """Where the data is, when a path or URL alone does not say it."""
+    """Where the data is, when a path alone does not say it."""
 
     path: str | None = Field(None, description="A file, folder, glob or Delta table.")
     url: str | None = Field(None, description="A database, for example postgresql://${DB_HOST}/x.")
@@ -245,24 +192,37 @@ class Source(_Part):
     delimiter: str | None = Field(None, description="CSV: found out when absent.")
     encoding: str | None = Field(None, description="CSV: found out when absent.")
 
+    @model_validator(mode="after")
+    def _one_place(self) -> "Source":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("a source has either path, or url and query")
+        if (self.url is None) != (self.query is None):
+            raise ValueError("url and query go together: the database, and the SQL to run there")
+        return self
+
 
 class Data(_Part):
     """The data: where it is, what its columns mean, how it is checked and split."""
 
-    source: str | Source
+    source: Annotated[
+        Annotated[str, Tag("place")] | Annotated[Source, Tag("parts")],
+        Discriminator(_kind_of_source),
+    ] = Field(description="A file, folder, glob or Delta table; or the parts of a source.")
     key: str | None = Field(None, description="The column that names a row, for late labels.")
     time: str | None = Field(None, description="The column that says when a row happened.")
     columns: dict[str, Column] = Field(
         default_factory=dict, description="Only columns named here, and features, reach a model."
     )
-    missing: list[str] = Field(default_factory=list, description="Texts that mean missing.")
+    missing: list[Text] = Field(default_factory=list, description="Texts that mean missing.")
     features: dict[str, str] = Field(default_factory=dict, description="Name to row SQL.")
-    checks: list[Check] = Field(default_factory=list)
-    split: Split = Field(default_factory=Split)
+    checks: list[Check] = Field(default_factory=list, description="Rules about rows.")
+    split: Split = Field(default_factory=Split, description="Training, validation, test.")
     window: Duration | None = Field(
         None, description="Train on rows no older than this before the newest; needs time."
     )
-    retention: Duration | None = Field(None, json_schema_extra=Idle)
+    retention: Duration | None = Field(
+        None, description="How long to keep it.", json_schema_extra=Idle
+    )
 
 
 class Model(_Part):
@@ -276,23 +236,27 @@ class Model(_Part):
     train: str | None = Field(
         None, description="`model.py:build`: a function that returns an unfitted estimator."
     )
-    trials: int = Field(10, ge=1, le=10_000)
-    seed: int = 7
+    trials: int = Field(10, ge=1, le=10_000, description="How many settings the search tries.")
+    seed: int = Field(7, description="The same seed and data give the same model.")
 
 
 class Fairness(_Part):
     """One metric that may not differ much between groups."""
 
-    by: str
-    metric: str
-    ratio_at_least: float | None = Field(None, gt=0, le=1)
-    difference_at_most: float | None = Field(None, ge=0)
-    minimum_rows: int = Field(100, ge=1)
+    by: str = Field(description="The column whose values are the groups.")
+    metric: str = Field(description="See the metrics below.")
+    ratio_at_least: float | None = Field(
+        None, gt=0, le=1, description="The least group's value over the greatest group's."
+    )
+    difference_at_most: float | None = Field(
+        None, ge=0, description="Between the least and the greatest group's value."
+    )
+    minimum_rows: int = Field(100, ge=1, description="Smaller groups are not judged.")
 
     @model_validator(mode="after")
     def _bound(self) -> "Fairness":
         if (self.ratio_at_least is None) == (self.difference_at_most is None):
-            raise ValueError("fairness has one of ratio_at_least or difference_at_most")
+            raise ValueError("this must have exactly one of ratio_at_least and difference_at_most")
         return self
 
 
@@ -300,9 +264,11 @@ class Environment(_Part):
     """One place a model runs."""
 
     approvals: int = Field(0, ge=0, description="People other than the author who must approve.")
-    rollout: list[Share] = Field(default_factory=list, json_schema_extra=Idle)
-    shadow: bool = Field(False, json_schema_extra=Idle)
-    platform: str = Field("local", json_schema_extra=Idle)
+    rollout: list[Share] = Field(
+        default_factory=list, description="Traffic, step by step.", json_schema_extra=Idle
+    )
+    shadow: bool = Field(False, description="Score beside, unseen.", json_schema_extra=Idle)
+    platform: str = Field("local", description="Where it runs.", json_schema_extra=Idle)
 
 
 def _drift_limits() -> dict[Literal["psi", "jensen_shannon", "ks"], float]:
@@ -312,9 +278,13 @@ def _drift_limits() -> dict[Literal["psi", "jensen_shannon", "ks"], float]:
 class Monitor(_Part):
     """What is watched."""
 
-    window: Duration = timedelta(days=7)
+    window: Duration = Field(
+        timedelta(days=7),
+        description="How much of the newest traffic is judged at once.",
+        json_schema_extra={"default": "7 days"},
+    )
     drift: dict[Literal["psi", "jensen_shannon", "ks"], float] = Field(
-        default_factory=_drift_limits
+        default_factory=_drift_limits, description="Limits per distance; psi 0.2 when absent."
     )
     minimum_rows: int = Field(200, ge=1, description="No drift is judged on fewer predictions.")
     minimum_labels: int = Field(500, ge=1, description="No goal is judged on fewer labels.")
@@ -324,22 +294,23 @@ class Response(_Part):
     """When something is found, what is done."""
 
     when: str = Field(description="`METRIC OP NUMBER[%]`, `goal missed` or `drift`.")
-    do: list[Literal["alert", "retrain", "rollback"]]
-    cool_down: Duration = timedelta(days=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("do"), str):
-            return {**value, "do": [value["do"]]}
-        return value
+    do: Annotated[
+        list[Deed],
+        Field(min_length=1),
+        BeforeValidator(_deeds, json_schema_input_type=Deed | list[Deed]),
+    ] = Field(description="One, or a list.")
+    cool_down: Duration = Field(
+        timedelta(days=1),
+        description="The same thing is not done again within this.",
+        json_schema_extra={"default": "1 day"},
+    )
 
 
 class Review(_Part):
     """Which predictions an expert looks at."""
 
-    when: str | None = None
-    sample: Share = 0.0
+    when: str | None = Field(None, description="Row SQL over inputs and probability.")
+    sample: Share = Field(0.0, description="Besides, this share of all.")
 
 
 def _environments() -> dict[str, Environment]:
@@ -350,13 +321,15 @@ class Contract(_Part):
     """One project's `loopline.yaml`."""
 
     project: str = Field(description="Lower-case letters, digits and dashes.")
-    problem: Problem
-    goals: list[Goal] = Field(min_length=1)
-    data: Data
-    model: Model = Field(default_factory=Model)
-    fairness: list[Fairness] = Field(default_factory=list)
-    environments: dict[str, Environment] = Field(default_factory=_environments)
-    monitor: Monitor = Field(default_factory=Monitor)
-    respond: list[Response] = Field(default_factory=list)
-    review: Review | None = Field(None, json_schema_extra=Idle)
-    compute: Literal["local"] = "local"
+    problem: Problem = Field(description="The question, and what an error costs.")
+    goals: list[Goal] = Field(min_length=1, description="The gate, and what is watched.")
+    data: Data = Field(description="Where it is, and what its columns mean.")
+    model: Model = Field(default_factory=Model, description="What to train.")
+    fairness: list[Fairness] = Field(default_factory=list, description="Between groups.")
+    environments: dict[str, Environment] = Field(
+        default_factory=_environments, description="dev, staging and production when absent."
+    )
+    monitor: Monitor = Field(default_factory=Monitor, description="Drift, windows, minima.")
+    respond: list[Response] = Field(default_factory=list, description="What is done then.")
+    review: Review | None = Field(None, description="For experts.", json_schema_extra=Idle)
+    compute: Literal["local"] = Field("local", description="Where data work runs.")

@@ -1,6 +1,27 @@
-"""Freeze a dataset under its version and hash."""
+"""Freeze a dataset under its version and hash.
 
-from dataclasses import dataclass
+The hash is over rows and schema, column by column and independent of chunks and files, so the same
+rows are the same snapshot wherever they come from, and freezing them again writes nothing.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loopline.contract.schema import Contract
+from loopline.errors import StoreError
+from loopline.store.ledger import Ledger
+from loopline.store.tables import Tables
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_ROW = "_row"
+"""Keeps the order, which a Delta table of many files does not."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +42,107 @@ class Snapshot:
     quarantined: int
     """Rows kept apart because they failed a blocking check."""
     frozen_at: str
+
+
+def freeze(
+    frame: "pl.DataFrame",
+    types: Mapping[str, str],
+    contract: Contract,
+    tables: Tables,
+    ledger: Ledger,
+    *,
+    source: str,
+    quarantine: "pl.DataFrame",
+    now: datetime,
+) -> Snapshot:
+    """Keep the rows of `frame`, typed as `types`, and return their snapshot.
+
+    Rows in `quarantine` go to a table of their own, once for each snapshot.
+    """
+    digest = content_hash(frame, types)
+    snapshot = Snapshot(
+        id=f"snap-{digest[:12]}",
+        hash=digest,
+        table=f"snapshots/{contract.project}",
+        table_version=0,
+        rows=frame.height,
+        columns=dict(types),
+        source=source,
+        quarantined=quarantine.height,
+        frozen_at=now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+    )
+    _set_apart(quarantine, snapshot, contract, tables, ledger, now)
+    found = _frozen(snapshot, tables, ledger)
+    if found is not None:
+        return replace(found, quarantined=quarantine.height)
+    rows = frame.select(list(types)).with_row_index(_ROW)
+    snapshot = replace(snapshot, table_version=tables.write(snapshot.table, rows, mode="overwrite"))
+    ledger.append("snapshot.frozen", snapshot.id, asdict(snapshot), now=now)
+    return snapshot
+
+
+def load(snapshot: Snapshot, tables: Tables) -> "pl.DataFrame":
+    """Return the rows of `snapshot` in their order.
+
+    Raises:
+        StoreError: the table is gone, or holds other rows than were frozen.
+    """
+    kept = tables.read(snapshot.table, snapshot.table_version, [_ROW, *snapshot.columns])
+    frame = kept.sort(_ROW).drop(_ROW)
+    if content_hash(frame, snapshot.columns) != snapshot.hash:
+        raise StoreError(
+            f"The table {snapshot.table} at version {snapshot.table_version} does not hold the rows "
+            f"of {snapshot.id} any more. Run again from the source with: loopline run --fresh"
+        )
+    return frame
+
+
+def content_hash(frame: "pl.DataFrame", types: Mapping[str, str]) -> str:
+    """Return SHA-256 over the schema and every value, independent of how they lie in memory."""
+    import polars as pl
+
+    digest = hashlib.sha256(msgspec.json.encode([frame.height, list(types.items())]))
+    for name in types:
+        column = frame.get_column(name)
+        digest.update(column.is_null().to_numpy())
+        if column.dtype == pl.String:
+            full = column.fill_null("")
+            digest.update(full.str.len_bytes().to_numpy())
+            digest.update("".join(full.to_list()).encode())
+        else:
+            full = column.to_physical().cast(pl.Float64 if column.dtype == pl.Float64 else pl.Int64)
+            # Adding zero makes -0.0 and 0.0, which are equal, one.
+            digest.update((full.fill_null(0) + 0).to_numpy())
+    return digest.hexdigest()
+
+
+def _frozen(snapshot: Snapshot, tables: Tables, ledger: Ledger) -> Snapshot | None:
+    if not tables.exists(snapshot.table):
+        return None
+    events = ledger.events(("snapshot.frozen",), subject=snapshot.id)
+    found = [msgspec.convert(event.payload, Snapshot) for event in events]
+    return next((one for one in found if one.hash == snapshot.hash), None)
+
+
+def _set_apart(
+    quarantine: "pl.DataFrame",
+    snapshot: Snapshot,
+    contract: Contract,
+    tables: Tables,
+    ledger: Ledger,
+    now: datetime,
+) -> None:
+    import polars as pl
+
+    if quarantine.is_empty():
+        return
+    digest = content_hash(quarantine, dict.fromkeys(quarantine.columns, "text"))
+    known = ledger.events(("data.quarantined",), subject=snapshot.id)
+    if any(event.payload["hash"] == digest for event in known):
+        return
+    key = f"quarantine/{contract.project}"
+    version = tables.write(key, quarantine.with_columns(_snapshot=pl.lit(snapshot.id)))
+    payload = {
+        "hash": digest, "table": key, "table_version": version, "rows": quarantine.height,
+    }  # fmt: skip
+    ledger.append("data.quarantined", snapshot.id, payload, now=now)

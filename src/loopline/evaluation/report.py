@@ -39,7 +39,7 @@ class GateResult:
     reason: str
     """What was found and what was needed; a sentence."""
     kind: str = "goal"
-    """`goal`, `fairness`, `behaviour`, `champion` or `parity`."""
+    """`goal`, `fairness`, `behaviour`, `baseline`, `champion` or `parity`."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,36 @@ class Report:
     comparisons: tuple[Comparison, ...]
     gates: tuple[GateResult, ...]
     calibration: tuple[dict[str, Any], ...] = ()
-    """Per bin: mean predicted, observed rate, rows."""
+    """Per bin: `predicted` (mean), `observed` (rate, or mean of a regression) and `rows`."""
     slices: tuple[dict[str, Any], ...] = ()
+    """The worst parts of the data: `column`, `value`, `rows` and `figure` of the primary metric."""
     fairness: tuple[dict[str, Any], ...] = ()
+    """Per rule: `by`, `metric`, `groups` (each `group`, `rows`, `figure`), `ratio`, `difference`;
+    the last two are None where fewer than two groups could be judged."""
     importance: tuple[dict[str, Any], ...] = ()
-    """Per feature: mean loss of the objective when shuffled, and its spread."""
+    """Per input: `name`, mean `loss` of the objective when shuffled, and its `spread`."""
     behaviour: tuple[dict[str, Any], ...] = ()
+    """Per behavioural test: `name`, `file`, `passed` and `message`."""
     currency: str | None = None
     latency: dict[str, float] = field(default_factory=dict)
     """Seconds per single row in the runtime: p50, p95, p99."""
     created_at: str = ""
+    primary: str = ""
+    """The metric that decides between two models."""
+    classes: tuple[str, ...] = ()
+    distribution: tuple[dict[str, Any], ...] = ()
+    """Binary: per tenth of the score, `low`, `high` and how many were `negative` and `positive`."""
+    confusion: tuple[dict[str, Any], ...] = ()
+    """Of classes: `actual`, `answered` and `rows`."""
+    parity: dict[str, Any] = field(default_factory=dict)
+    """The plan against the original; empty where the original itself serves."""
 
     @property
     def passed(self) -> bool:
         """Whether every gate holds."""
         return all(gate.passed for gate in self.gates)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the gate failed; empty when it passed."""
+        return tuple(gate.reason for gate in self.gates if not gate.passed)

@@ -1,7 +1,24 @@
-"""What was found, once, with its evidence."""
+"""What was found, once, with its evidence.
 
-from dataclasses import dataclass
+A judgement is a `Finding` whether it is good or bad: `open` when a limit is passed, `resolved` when
+it holds. The ledger hears of a cause when it opens, when its figure moves, and when it holds again;
+a cause that cannot be judged just now, for want of rows or labels, stays as it was.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
+
+import msgspec
+
+from loopline.store.ledger import Ledger
+
+OPEN, RESOLVED = "open", "resolved"
+_KINDS = ("finding.opened", "finding.updated", "finding.resolved")
+_MOVED = 0.1
+"""A figure has moved when it differs from the one last written by a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -29,3 +46,70 @@ class Finding:
     status: str
     """`open` or `resolved`."""
     found_at: str
+
+
+def finding_id(project: str, environment: str, version: int, kind: str, subject: str) -> str:
+    """Return the name of one cause, the same each time it is found."""
+    cause = "\0".join((project, environment, str(version), kind, subject))
+    return hashlib.sha256(cause.encode()).hexdigest()[:16]
+
+
+class Findings:
+    """The open findings of one project, as the ledger's events add up to them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._open: dict[str, Finding] = {}
+        self._read = 0
+
+    def open(self) -> dict[str, Finding]:
+        """Return the open findings by id, oldest first."""
+        for event in self._ledger.events(kinds=_KINDS, after=self._read):
+            finding = msgspec.convert(event.payload, Finding)
+            if finding.status == RESOLVED:
+                self._open.pop(finding.id, None)
+            else:
+                self._open[finding.id] = finding
+            self._read = event.number
+        return dict(self._open)
+
+    def record(self, judged: Iterable[Finding], *, now: datetime) -> list[Finding]:
+        """Write to the ledger what of `judged` is news, and return that."""
+        known = self.open()
+        news = []
+        for found in judged:
+            before = known.get(found.id)
+            finding = found if before is None else replace(found, found_at=before.found_at)
+            if finding.status == RESOLVED:
+                kind = "finding.resolved" if before is not None else None
+            elif before is None:
+                kind = "finding.opened"
+            else:
+                kind = "finding.updated" if _has_moved(before, finding) else None
+            if kind is not None:
+                self._ledger.append(kind, finding.id, asdict(finding), now=now)
+                news.append(finding)
+        return news
+
+    def close(self, serving: Collection[tuple[str, int]], *, now: datetime) -> list[Finding]:
+        """Resolve what concerns an environment and version that is not among those `serving`."""
+        gone = [
+            replace(
+                finding,
+                status=RESOLVED,
+                message=f"{finding.project}:{finding.version} no longer serves in "
+                f"{finding.environment}.",
+            )
+            for finding in self.open().values()
+            if finding.kind != "log" and (finding.environment, finding.version) not in serving
+        ]
+        return self.record(gone, now=now)
+
+
+def _has_moved(before: Finding, now: Finding) -> bool:
+    return (
+        abs(now.value - before.value) > _MOVED * abs(before.value)
+        or now.metric != before.metric
+        or now.limit != before.limit
+        or now.window[0] >= before.window[1]
+    )

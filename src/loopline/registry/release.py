@@ -2,9 +2,24 @@
 
 `releases/PROJECT/ENVIRONMENT/NUMBER.json` in the store: numbered, created only if absent, signed.
 The highest number is what holds. Two writers cannot both win, and the history stays.
+
+The signature covers the document's exact bytes, and the document names its project, environment and
+number: neither an edited copy nor a copy under another name is believed.
 """
 
+import re
 from dataclasses import dataclass
+
+import msgspec
+
+from loopline.errors import ReleaseError
+from loopline.governance.signing import Keys
+from loopline.store.objects import Objects
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}\.json")
+_PURPOSE = b"loopline release\n"
+"""Signed in front of a document, so that no signature over anything else passes for its own."""
 
 
 @dataclass(frozen=True)
@@ -29,3 +44,108 @@ class Release:
     by: str
     why: str
     at: str
+    rolled_back: int | None = None
+    """The version that this release took out because it was bad."""
+    ledger: str = ""
+    """`NUMBER:HASH` of the ledger's last event: the signature holds the ledger to its history."""
+
+    @property
+    def version(self) -> int:
+        """The version that answers most callers."""
+        answering = [served for served in self.serves if not served.shadow]
+        return max(answering, key=lambda served: served.share).version
+
+
+class _Document(msgspec.Struct):
+    release: msgspec.Raw
+    signature: str
+
+
+def write(objects: Objects, keys: Keys, release: Release) -> Release:
+    """Sign `release` and put it where servers look; from then on it holds.
+
+    Raises:
+        AlreadyExistsError: its number is taken; nothing was changed.
+    """
+    content = msgspec.json.encode(release)
+    document = _Document(msgspec.Raw(content), keys.sign(_PURPOSE + content))
+    key = _key(release.project, release.environment, release.number)
+    objects.create(key, msgspec.json.encode(document))
+    return release
+
+
+def latest(
+    objects: Objects, keys: Keys, project: str, environment: str, after: int = 0
+) -> Release | None:
+    """Return the release that holds, verified; None when there is none beyond number `after`.
+
+    With `after`, only the numbers that follow are tried: to ask again and again is one read.
+
+    Raises:
+        ReleaseError: the document is malformed, unsigned or signed by a stranger.
+    """
+    if after == 0:
+        highest = max(numbers(objects, project, environment), default=0)
+        return read(objects, keys, project, environment, highest) if highest else None
+    number, content = after, None
+    while (following := objects.find(_key(project, environment, number + 1))) is not None:
+        number, content = number + 1, following
+    return None if content is None else _open(content, keys, (project, environment, number))
+
+
+def read(objects: Objects, keys: Keys, project: str, environment: str, number: int) -> Release:
+    """Return one release, verified.
+
+    Raises:
+        ReleaseError: it is absent, malformed, unsigned or signed by a stranger.
+    """
+    content = objects.find(_key(project, environment, number))
+    if content is None:
+        raise ReleaseError(f"There is no release {number} of {project} in {environment}.")
+    return _open(content, keys, (project, environment, number))
+
+
+def numbers(objects: Objects, project: str, environment: str) -> list[int]:
+    """Return the numbers of the documents there are, in order, verified or not."""
+    keys = objects.list(_key(project, environment, 1).rpartition("/")[0])
+    names = [key.rpartition("/")[2] for key in keys]
+    return sorted(int(name[: -len(".json")]) for name in names if _NUMBER.fullmatch(name))
+
+
+def environments(objects: Objects, project: str) -> list[str]:
+    """Return the environments that have a release document."""
+    keys = objects.list(_key(project, "any", 1).rsplit("/", 2)[0])
+    return sorted({key.split("/")[2] for key in keys})
+
+
+def _key(project: str, environment: str, number: int) -> str:
+    for name in (project, environment):
+        if not _NAME.fullmatch(name):
+            raise ReleaseError(
+                f"{name!r} is not a project or environment: lower-case letters, digits and dashes."
+            )
+    return f"releases/{project}/{environment}/{number}.json"
+
+
+def _open(content: bytes, keys: Keys, place: tuple[str, str, int]) -> Release:
+    """Return the release in `content`, once its signature and place are proven."""
+    project, environment, number = place
+    name = f"Release {number} of {project} in {environment}"
+    try:
+        document = msgspec.json.decode(content, type=_Document)
+    except msgspec.DecodeError as error:
+        raise ReleaseError(f"{name} is not a release document: {error}.") from error
+    signed = bytes(document.release)
+    if not keys.verify(_PURPOSE + signed, document.signature):
+        raise ReleaseError(
+            f"{name} was changed, or is not signed by a key that is trusted here. If another home "
+            f"wrote it, put its public key into {keys.trusted}; if nobody did, promote or roll "
+            "back: the next release takes its place."
+        )
+    release = msgspec.json.decode(signed, type=Release)
+    if (release.project, release.environment, release.number) != place:
+        raise ReleaseError(
+            f"{name} is a copy of release {release.number} of {release.project} in "
+            f"{release.environment}. If nobody here copied it, someone else writes to the store."
+        )
+    return release

@@ -1,7 +1,24 @@
-"""Findings to actions: cool-down, label maturity."""
+"""Findings to actions: cool-down, label maturity.
 
+A rule of the contract holds or does not, on figures that rest on enough rows and labels; what it
+asks for is due unless it was done too short a time ago. Deciding changes nothing: `watch.py` acts,
+and writes every decision to the ledger, the cooling down too, so that a quiet system explains
+itself.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+
+from loopline.contract.schema import Contract, Response
+from loopline.contract.when import When, parse_when
+from loopline.monitoring.findings import Finding
+
+DONE, COOLING, REFUSED, FAILED, WAITING = "done", "cooling down", "refused", "failed", "waiting"
+RETRY_AFTER = timedelta(minutes=10)
+"""How soon what failed is tried again, where the rule's cool-down is not shorter."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +33,131 @@ class Action:
     environment: str
     version: int
     outcome: str
-    """`done`, `cooling down`, `refused` or `failed`."""
+    """`done`, `waiting` (for approval), `cooling down`, `refused` or `failed`."""
     detail: dict[str, Any]
     why: str
     at: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a version in service that a rule may name."""
+
+    value: float
+    subject: str
+    """The column it is of, or the metric itself."""
+    rows: int
+    is_mature: bool
+    """Whether it rests on as many rows and labels as the contract asks for."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known about one version where it serves, and what was done there before."""
+
+    environment: str
+    version: int
+    figures: Mapping[str, Figure]
+    findings: tuple[Finding, ...]
+    """Open ones about this version here."""
+    history: Sequence[Action]
+    """Every earlier action of the project, oldest first."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing a rule asks for, and whether to do it now."""
+
+    kind: str
+    rule: str
+    findings: tuple[Finding, ...]
+    outcome: str | None
+    """None: do it; else why not, as an action's outcome."""
+    why: str
+
+
+def action_id(kind: str, rule: str, environment: str, version: int, at: str) -> str:
+    """Return the name of one action."""
+    text = "\0".join((kind, rule, environment, str(version), at))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def decide(contract: Contract, situation: Situation, now: datetime) -> list[Decision]:
+    """Return what the contract's rules ask for, in its order; what was said before is left out.
+
+    A version is rolled back at most once: one that a person brought back afterwards stays.
+    """
+    decisions: list[Decision] = []
+    asked: set[str] = set()
+    for rule in contract.respond:
+        found = _holds(parse_when(rule.when), situation)
+        if found is None:
+            continue
+        findings, why = found
+        for kind in rule.do:
+            # Two rules may ask for the same; rolling back twice would go back too far.
+            if kind in asked and kind != "alert":
+                continue
+            decision = _decide(rule, kind, findings, why, situation, now)
+            if decision is not None:
+                decisions.append(decision)
+                if decision.outcome is None:
+                    asked.add(kind)
+    return decisions
+
+
+def _holds(when: When, situation: Situation) -> tuple[tuple[Finding, ...], str] | None:
+    if when.kind == "metric":
+        figure = situation.figures.get(when.metric)
+        if figure is None or not figure.is_mature or not when.holds(figure.value):
+            return None
+        of = "" if figure.subject == when.metric else f" of {figure.subject}"
+        findings = tuple(
+            finding for finding in situation.findings if finding.subject == figure.subject
+        )
+        why = f"{when.metric}{of} is {figure.value:.4g} on {figure.rows:,} rows"
+        return findings, f"{why}, and the rule says {when.op} {when.limit}."
+    kinds = ("drift",) if when.kind == "drift" else ("goal", "fairness")
+    findings = tuple(finding for finding in situation.findings if finding.kind in kinds)
+    return (findings, " ".join(finding.message for finding in findings)) if findings else None
+
+
+def _decide(
+    rule: Response,
+    kind: str,
+    findings: tuple[Finding, ...],
+    why: str,
+    situation: Situation,
+    now: datetime,
+) -> Decision | None:
+    here = [
+        action
+        for action in situation.history
+        if action.kind == kind and action.environment == situation.environment
+    ]
+    same = [action for action in here if action.rule == rule.when]
+    outcome = None
+    if kind == "rollback" and any(
+        action.version == situation.version and action.outcome == DONE for action in here
+    ):
+        outcome = REFUSED
+        why = "This version was rolled back once already and brought back since. " + why
+    else:
+        # People want to hear of each rule; what changes the service rests for all of them.
+        ready = _ready(rule, same if kind == "alert" else here, now)
+        if ready is not None:
+            outcome = COOLING
+            why = f"Not before {ready:%Y-%m-%d %H:%M} UTC, the rule's cool-down. {why}"
+    last = same[-1] if same else None
+    said_before = last is not None and last.outcome == outcome and last.version == situation.version
+    return None if said_before else Decision(kind, rule.when, findings, outcome, why)
+
+
+def _ready(rule: Response, before: list[Action], now: datetime) -> datetime | None:
+    """Return when the rule may act again, or None where it may now."""
+    acted = next((action for action in reversed(before) if action.outcome != COOLING), None)
+    if acted is None:
+        return None
+    pause = min(rule.cool_down, RETRY_AFTER) if acted.outcome == FAILED else rule.cool_down
+    ready = datetime.fromisoformat(acted.at) + pause
+    return ready if now < ready else None

@@ -1,0 +1,5 @@
+"""`python -m loopline` is `loopline`."""
+
+from loopline.cli.main import main
+
+main()

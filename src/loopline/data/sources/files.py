@@ -1,0 +1,159 @@
+"""Files: CSV, Parquet and JSON lines, plain or compressed; a folder is the union of its files.
+
+CSV is read as text, so that what a value means is decided in one place (`columns.py`).
+"""
+
+import difflib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from loopline.data.conforming import missing_tokens
+from loopline.data.delimited import decoded, delimiter_of, read_text
+from loopline.data.packed import unpacked
+from loopline.data.sources.base import files_of
+from loopline.errors import SourceError
+from loopline.settings import Settings
+
+__all__ = ["Files", "sniff"]
+
+_SUFFIXES = {
+    ".csv": "csv", ".tsv": "csv", ".psv": "csv", ".txt": "csv", ".parquet": "parquet",
+    ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What a file turned out to be."""
+
+    format: str
+    """csv, parquet or jsonl."""
+    delimiter: str | None = None
+    encoding: str | None = None
+    compression: str | None = None
+    """gzip, zstd or zip."""
+    missing: tuple[str, ...] = ()
+    """Texts found that mean missing; always `""` for text formats."""
+
+
+class Files:
+    """Reads a file, a folder or a glob."""
+
+    def read(self, where: Mapping[str, Any], root: Path, _settings: Settings) -> pl.DataFrame:
+        """Return the rows of all files, in the order of their names.
+
+        Raises:
+            SourceError: a file is not there or cannot be read, columns differ, or no rows.
+        """
+        frame, _ = _read_all(root / where["path"], where)
+        return frame
+
+
+def sniff(path: Path) -> FileFormat:
+    """Return what `path` (a file, folder or glob) is; reads it all to find what means missing.
+
+    Raises:
+        SourceError: it is not there or cannot be read.
+    """
+    frame, found = _read_all(path, {})
+    if found.format == "parquet":
+        return replace(found, missing=tuple(t for t in missing_tokens(frame) if t))
+    return replace(found, missing=missing_tokens(frame))
+
+
+def _read_all(path: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileFormat]:
+    try:
+        files = files_of(path)
+    except OSError as error:
+        raise SourceError(_absent(path)) from error
+    frames, formats = zip(*(_read(file, where) for file in files), strict=True)
+    first = frames[0]
+    for file, frame in zip(files[1:], frames[1:], strict=True):
+        if set(frame.columns) != set(first.columns):
+            raise SourceError(_differing(files[0], first.columns, file, frame.columns))
+    try:
+        frame = pl.concat([f.select(first.columns) for f in frames], how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise SourceError(
+            f"The files of {path} have other types for one column: {error}"
+        ) from error
+    if frame.is_empty():
+        raise SourceError(f"{path} has columns ({', '.join(first.columns[:8])}), but no rows.")
+    return frame, formats[0]
+
+
+def _read(file: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileFormat]:
+    try:
+        packed = file.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error.strerror}.") from error
+    name, content, compression = unpacked(file, packed)
+    if not content.strip():
+        raise SourceError(f"{file} is empty.")
+    kind = where.get("format") or _format(name, content)
+    if kind == "parquet":
+        return _parquet(file, content), FileFormat(kind, compression=compression)
+    if kind == "jsonl":
+        return _json_lines(file, content), FileFormat(kind, None, "utf-8", compression)
+    content, encoding = decoded(file, content, where.get("encoding"))
+    delimiter = delimiter_of(file, content, where.get("delimiter"))
+    frame = read_text(file, content, delimiter)
+    return frame, FileFormat(kind, delimiter, encoding, compression)
+
+
+def _format(name: str, content: bytes) -> str:
+    if content[:4] == b"PAR1":
+        return "parquet"
+    known = _SUFFIXES.get(Path(name).suffix.lower())
+    if known is not None:
+        return known
+    return "jsonl" if content.lstrip()[:1] == b"{" else "csv"
+
+
+def _parquet(file: Path, content: bytes) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"{file} is not a Parquet file that can be read: {error}") from error
+
+
+def _json_lines(file: Path, content: bytes) -> pl.DataFrame:
+    if content.lstrip()[:1] == b"[":
+        raise SourceError(f"{file} holds one JSON array. Write one object per line (JSON lines).")
+    try:
+        return pl.read_ndjson(io.BytesIO(content), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(_bad_json(file, content, error)) from error
+
+
+def _bad_json(file: Path, content: bytes, error: Exception) -> str:
+    import msgspec
+
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            if line.strip():
+                msgspec.json.decode(line, type=dict)
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+            return f"{file}:{number}: not a JSON object: {fault}."
+    return f"{file} cannot be read as JSON lines: {error}"
+
+
+def _absent(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"There is no {path}, and no folder {folder} either."
+    names = sorted(file.name for file in folder.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"There is no {path}." + (f" Did you mean {folder / near[0]}?" if near else "")
+
+
+def _differing(first: Path, columns: list[str], other: Path, others: list[str]) -> str:
+    more = [name for name in others if name not in columns]
+    fewer = [name for name in columns if name not in others]
+    said = [f"lacks {', '.join(fewer)}"] * bool(fewer) + [f"adds {', '.join(more)}"] * bool(more)
+    return f"{other} does not have the columns of {first}: it {' and '.join(said)}."

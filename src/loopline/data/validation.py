@@ -1,0 +1,280 @@
+"""Data checked against the contract: counts and examples, never a silent drop.
+
+All checks of columns run as one lazy polars pass; only those that fail cost another. Rows that fail
+a blocking check are set apart with the reason; a warning keeps them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from loopline.contract.schema import Check, Column, Contract, OnFail
+from loopline.data.columns import canonical_text, from_frame, parse_number
+from loopline.data.conforming import Conformed, conform, infer_types
+from loopline.data.row_sql import evaluate, parse
+from loopline.errors import ValidationError
+
+__all__ = ["CheckResult", "Validation", "conform", "infer_types", "validate"]
+
+_EXAMPLES = 5
+_MASK = "***"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check of the contract, and how many rows fail it."""
+
+    name: str
+    """What is checked, as a person says it: `maximum 150`, `unique key`."""
+    column: str | None
+    on_fail: OnFail
+    failed: int
+    """Rows that fail; of a check of the whole, all of them."""
+    share: float
+    examples: tuple[dict[str, Any], ...]
+    """The first rows that fail: `row`, from 1 as the source gives them, and the values."""
+    passed: bool
+
+    def __str__(self) -> str:
+        subject = f"{self.column}: {self.name}" if self.column else self.name
+        if self.passed:
+            return f"{subject}: holds"
+        said = "; ".join(
+            ", ".join(f"{name} {value}" for name, value in example.items())
+            for example in self.examples[:2]
+        )
+        rows = f"{self.failed:,} row{'s' * (self.failed != 1)} ({self.share:.2%})"
+        return f"{subject}: {rows} {self.on_fail}ed" + (f", such as {said}" if said else "")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Every check's outcome, the rows to use and the rows set apart."""
+
+    checks: tuple[CheckResult, ...]
+    good: pl.DataFrame
+    quarantine: pl.DataFrame
+    """Rows that fail a blocking check, as text: the source's own where it could not be read;
+    `_row` from 1, and `_failed` says which checks."""
+
+
+@dataclass(frozen=True)
+class _RowCheck:
+    name: str
+    column: str | None
+    on_fail: OnFail
+    fails: pl.Expr
+    """True for every row that fails; null passes."""
+    shows: tuple[str, ...]
+
+
+def validate(conformed: Conformed, contract: Contract, now: datetime) -> Validation:
+    """Check every row and the whole.
+
+    Raises:
+        ValidationError: a blocking check of the whole fails, or no row is left; with all reasons.
+    """
+    frame = conformed.frame
+    results: list[CheckResult] = []
+    bad: dict[int, list[str]] = {}
+    for result, places in [*_unreadable(conformed, contract), *_failing(conformed, contract)]:
+        results.append(result)
+        if result.on_fail == "block":
+            reason = f"{result.column}: {result.name}" if result.column else result.name
+            for place in places.tolist():
+                bad.setdefault(place, []).append(reason)
+    good, quarantine = _part(conformed, bad)
+    results += _whole(frame, good, contract, now)
+    validation = Validation(tuple(results), good, quarantine)
+    _refuse(validation, contract)
+    return validation
+
+
+def _unreadable(
+    conformed: Conformed, contract: Contract
+) -> Iterator[tuple[CheckResult, np.ndarray]]:
+    """Yield the outcome of reading each column as its type."""
+    rows = conformed.frame.height
+    for name, kind in conformed.types.items():
+        lost = conformed.failures.get(name)
+        places = np.empty(0, np.int64) if lost is None else lost.get_column("row").to_numpy()
+        examples = [] if lost is None else lost.head(_EXAMPLES).rows()
+        shown = tuple(
+            {"row": place + 1, name: _MASK if _is_personal(contract, name) else value}
+            for place, value in examples
+        )
+        failed = len(places)
+        on_fail = _column(contract, name).on_fail
+        yield (
+            CheckResult(f"type {kind}", name, on_fail, failed, failed / rows, shown, not failed),
+            places,
+        )
+
+
+def _failing(conformed: Conformed, contract: Contract) -> Iterator[tuple[CheckResult, np.ndarray]]:
+    """Yield the outcome of each check of single rows."""
+    frame = conformed.frame
+    checks = [*_column_checks(conformed, contract), *_rules(conformed, contract)]
+    sums = [check.fails.sum().alias(str(place)) for place, check in enumerate(checks)]
+    counts = frame.lazy().select(sums).collect().row(0) if sums else ()
+    failing = [check for check, failed in zip(checks, counts, strict=True) if failed]
+    masks = frame.select(
+        c.fails.fill_null(value=False).alias(str(i)) for i, c in enumerate(failing)
+    )
+    found = dict(zip([id(check) for check in failing], masks.iter_columns(), strict=True))
+    for check in checks:
+        mask = found.get(id(check))
+        places = (
+            np.empty(0, np.int64) if mask is None else mask.arg_true().cast(pl.Int64).to_numpy()
+        )
+        failed = len(places)
+        examples = _examples(frame, contract, places[:_EXAMPLES].tolist(), check.shows)
+        share = failed / frame.height
+        yield (
+            CheckResult(
+                check.name, check.column, check.on_fail, failed, share, examples, not failed
+            ),
+            places,
+        )
+
+
+def _column_checks(conformed: Conformed, contract: Contract) -> Iterator[_RowCheck]:
+    for name, kind in conformed.types.items():
+        column, value = _column(contract, name), pl.col(name)
+        shows = (name,)
+        if kind in {"number", "integer"}:
+            for bound, limit, fails in (
+                ("minimum", column.minimum, value < column.minimum),
+                ("maximum", column.maximum, value > column.maximum),
+            ):
+                if limit is not None:
+                    yield _RowCheck(f"{bound} {limit:g}", name, column.on_fail, fails, shows)
+        if column.categories is not None and kind != "time":
+            listed = f"categories {', '.join(column.categories[:8])}"
+            fails = ~value.is_in(_allowed(column.categories, kind))
+            yield _RowCheck(listed, name, column.on_fail, fails, shows)
+        if name == contract.data.key:
+            fails = ~value.is_first_distinct() | value.is_null()
+            yield _RowCheck("unique key", name, column.on_fail, fails, shows)
+
+
+def _allowed(categories: list[str], kind: str) -> list[Any]:
+    texts = [canonical_text(category) for category in categories]
+    if kind in {"number", "integer"}:
+        return [parse_number(text) for text in texts if text is not None]
+    return [text == "true" for text in texts] if kind == "boolean" else texts
+
+
+def _rules(conformed: Conformed, contract: Contract) -> Iterator[_RowCheck]:
+    for check in contract.data.checks:
+        if check.rule is None:
+            continue
+        rule = parse(check.rule, conformed.types)
+        used = {name: conformed.types[name] for name in rule.columns}
+        outcome = evaluate(rule.steps, from_frame(conformed.frame, used), conformed.frame.height)
+        fails = pl.lit(pl.Series(outcome == 0))
+        yield _RowCheck(f"rule {check.rule}", None, check.on_fail, fails, rule.columns)
+
+
+def _whole(
+    frame: pl.DataFrame, good: pl.DataFrame, contract: Contract, now: datetime
+) -> Iterator[CheckResult]:
+    """Yield the outcome of the checks that no single row fails."""
+    for name, column in contract.data.columns.items():
+        if column.missing_at_most is not None:
+            failed = frame.get_column(name).null_count()
+            share = failed / frame.height
+            said = f"missing at most {column.missing_at_most:.4g}"
+            passed = share <= column.missing_at_most
+            yield CheckResult(said, name, column.on_fail, failed, share, (), passed)
+    for check in contract.data.checks:
+        if check.rows_at_least is not None:
+            said, passed = (
+                f"at least {check.rows_at_least:,} rows",
+                good.height >= check.rows_at_least,
+            )
+            yield _of_all(said, check, good.height, passed, {"rows": good.height})
+        if check.fresh is not None:
+            yield _fresh(good, contract, check, now)
+
+
+def _fresh(good: pl.DataFrame, contract: Contract, check: Check, now: datetime) -> CheckResult:
+    if contract.data.time is None:
+        raise ValidationError(
+            "A check of freshness needs data.time, the column of each row's time."
+        )
+    newest = good.get_column(contract.data.time).max() if good.height else None
+    passed = (
+        isinstance(newest, datetime) and check.fresh is not None and now - newest <= check.fresh
+    )
+    said = newest.isoformat() if isinstance(newest, datetime) else "none"
+    return _of_all(f"fresh {check.fresh}", check, good.height, passed, {"newest": said})
+
+
+def _of_all(
+    name: str, check: Check, rows: int, passed: bool, example: dict[str, Any]
+) -> CheckResult:
+    failed = 0 if passed else rows
+    return CheckResult(name, None, check.on_fail, failed, float(not passed), (example,), passed)
+
+
+def _part(conformed: Conformed, bad: dict[int, list[str]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that are good, and those that are not as the source wrote them."""
+    frame = conformed.frame
+    places = sorted(bad)
+    keep = np.ones(frame.height, dtype=bool)
+    keep[places] = False
+    apart = frame[places].select(pl.all().cast(pl.String))
+    for name, lost in conformed.failures.items():
+        raw = dict(lost.filter(pl.col("row").is_in(places)).iter_rows())
+        values = [
+            raw.get(place, value)
+            for place, value in zip(places, apart.get_column(name), strict=True)
+        ]
+        apart = apart.with_columns(pl.Series(name, values, dtype=pl.String))
+    reasons = ["; ".join(bad[place]) for place in places]
+    rows = pl.Series("_row", [place + 1 for place in places], dtype=pl.Int64)
+    apart = apart.with_columns(rows, pl.Series("_failed", reasons, dtype=pl.String))
+    return (frame.filter(pl.Series(keep)) if bad else frame), apart
+
+
+def _refuse(validation: Validation, contract: Contract) -> None:
+    whole = {None} | set(contract.data.columns)
+    blocking = [
+        str(check)
+        for check in validation.checks
+        if not check.passed
+        and check.on_fail == "block"
+        and check.column in whole
+        and check.name.startswith(("missing at most", "at least", "fresh"))
+    ]
+    if blocking:
+        raise ValidationError("The data fails what must hold:\n  " + "\n  ".join(blocking))
+    if validation.good.is_empty():
+        failed = [str(check) for check in validation.checks if not check.passed]
+        raise ValidationError("No row passes the blocking checks:\n  " + "\n  ".join(failed))
+
+
+def _examples(
+    frame: pl.DataFrame, contract: Contract, places: list[int], shows: tuple[str, ...]
+) -> tuple[dict[str, Any], ...]:
+    if not places:
+        return ()
+    found = zip(places, frame.select(shows)[places].iter_rows(named=True), strict=True)
+    return tuple(
+        {"row": place + 1}
+        | {name: _MASK if _is_personal(contract, name) else v for name, v in values.items()}
+        for place, values in found
+    )
+
+
+def _column(contract: Contract, name: str) -> Column:
+    return contract.data.columns.get(name) or Column()
+
+
+def _is_personal(contract: Contract, name: str) -> bool:
+    return _column(contract, name).personal is not None

@@ -1,0 +1,1 @@
+"""The story on real flights: `loopline demo`."""

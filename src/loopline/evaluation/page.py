@@ -1,0 +1,119 @@
+"""The report as one HTML page: self-contained, offline, without a script.
+
+Bars and points are plain SVG shapes whose sizes are attributes, so the page needs neither a
+script nor inline styles, and its policy forbids both. Every text is escaped by the template.
+"""
+
+import hashlib
+from base64 import b64encode
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from loopline.contract.metrics import METRICS
+from loopline.evaluation.gates import figure
+from loopline.evaluation.report import Estimate, Report
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_WIDTH = 100.0
+"""Of every chart, in its own units."""
+
+
+def html(report: Report) -> str:
+    """Return the page."""
+    style = _style()
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _template().render(
+        report=report,
+        style=style,
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'",
+        rows=metric_rows(report),
+        figure=lambda metric, value: figure(report, metric, value),
+        share=_share,
+        points=_points(report),
+        confusion=_confusion(report),
+    )
+
+
+def metric_rows(report: Report) -> list[dict[str, Any]]:
+    """Return a row per metric for a table: own, baseline and champion, with their intervals.
+
+    Each has `name`, `better` (higher, lower or either), `own`, `baseline` and `champion` as text
+    or "", and `against`: the comparison with the champion, else with the baseline, or None.
+    """
+    rival = report.champion or "baseline"
+    compared = {each.metric: each for each in report.comparisons if each.against == rival}
+    known = [name for name in METRICS if name in report.metrics]
+    known.sort(key=lambda name: name != report.primary)
+    return [
+        {
+            "name": name,
+            "better": METRICS[name].direction,
+            "own": _text(report, name, report.metrics.get(name)),
+            "baseline": _text(report, name, report.baseline_metrics.get(name)),
+            "champion": _text(report, name, report.champion_metrics.get(name)),
+            "against": compared.get(name),
+        }
+        for name in known
+    ]
+
+
+def _text(report: Report, name: str, estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = (
+        figure(report, name, each) for each in (estimate.value, estimate.low, estimate.high)
+    )
+    return value if low == high else f"{value} ({low} to {high})"
+
+
+def _share(part: float, whole: float) -> float:
+    """Return a bar's length; nothing is drawn to the left."""
+    return round(_WIDTH * max(0.0, part) / whole, 2) if whole > 0 else 0.0
+
+
+def _points(report: Report) -> list[dict[str, float]]:
+    """Return the calibration as places on a square of side 100, larger where more rows are."""
+    if not report.calibration:
+        return []
+    values = [each[side] for each in report.calibration for side in ("predicted", "observed")]
+    low, high = (min(values), max(values)) if report.task == "regression" else (0.0, 1.0)
+    extent = (high - low) or 1.0
+    most = max(each["rows"] for each in report.calibration)
+    return [
+        {
+            "x": round(_WIDTH * (each["predicted"] - low) / extent, 2),
+            "y": round(_WIDTH - _WIDTH * (each["observed"] - low) / extent, 2),
+            "size": round(1.2 + 2.8 * float(each["rows"] / most) ** 0.5, 2),
+        }
+        for each in report.calibration
+    ]
+
+
+def _confusion(report: Report) -> list[list[int]]:
+    size = len(report.classes)
+    counts = [each["rows"] for each in report.confusion]
+    return [counts[start : start + size] for start in range(0, len(counts), size or 1)]
+
+
+@cache
+def _style() -> str:
+    from importlib.resources import files
+
+    return (files("loopline.evaluation") / "page.css").read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("loopline.evaluation", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")

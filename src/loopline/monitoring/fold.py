@@ -1,0 +1,194 @@
+"""Segments to Delta and to counts, exactly once.
+
+A stretch of one segment goes first into the tables, each append naming the segment and where the
+stretch ends; then, in one database transaction, into the counts together with that end. Killed
+anywhere, the next fold finds in the tables how far the last one came and does the very same stretch
+again: tables that have it refuse it, and the counts, which do not, take it. A folder that lost its
+lease while it slept finds the offset moved, and leaves it.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import polars as pl
+from sqlalchemy import Connection, select
+
+from loopline.contract.schema import NAME
+from loopline.errors import BundleRefusedError, UnknownVersionError
+from loopline.monitoring import hours, labels
+from loopline.monitoring.reference import Reference
+from loopline.monitoring.segments import OWN, Stretch, gather, typed
+from loopline.serving.log import read_frames
+from loopline.store.database import Database, folded
+from loopline.store.tables import Tables
+
+LEASE_SECONDS = 300.0
+"""After so long without a sign a folder is taken for dead; one that was not does no harm."""
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]+\.log")
+_SUFFIXES = {pl.Float64: "number", pl.Boolean: "boolean", pl.String: "text"}
+
+
+@dataclass
+class Folded:
+    """What one fold did."""
+
+    segments: int = 0
+    """Segments that had something new."""
+    predictions: int = 0
+    labels: int = 0
+    errors: int = 0
+    implausible: int = 0
+    """Predictions whose event is implausibly far from their arrival."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Segment to why it waits: its predictions are of a version that cannot be opened."""
+    is_alone: bool = True
+    """False when another process folds just now, and this one did nothing."""
+
+
+def table(project: str) -> str:
+    """Return the key of the table of predictions."""
+    return f"predictions/{project}"
+
+
+def stored_name(name: str, dtype: pl.DataType, schema: pl.Schema) -> str:
+    """Return how the table calls the input `name` of type `dtype`.
+
+    By its name, unless Loopline's own columns or an earlier version's other type have it.
+    """
+    wanted = f"input_{name}" if name in OWN else name
+    if schema.get(wanted, dtype) == dtype:
+        return wanted
+    return f"{wanted}_{_SUFFIXES.get(type(dtype), 'time')}"
+
+
+class Fold:
+    """Folds the log of one project."""
+
+    def __init__(
+        self,
+        log: Path,
+        project: str,
+        reference: Callable[[int], Reference],
+        tables: Tables,
+        database: Database,
+    ) -> None:
+        """`log` is the folder with a folder for each project."""
+        self._log = log / project
+        self._project = project
+        self._reference = reference
+        self._tables = tables
+        self._database = database
+        self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def __call__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Folded:
+        """Fold what is new. `clock` is the real time, by which leases run out."""
+        done = Folded()
+        lease = f"fold/{self._project}"
+        for environment, path in self._segments():
+            if not self._database.take_lease(
+                lease, self._holder, now=clock(), seconds=LEASE_SECONDS
+            ):
+                done.is_alone = False
+                return done
+            name = f"{self._project}/{environment}/{path.name}"
+            before = done.predictions + done.labels + done.errors
+            try:
+                while self._stretch(name, environment, path, done):
+                    pass
+            except (UnknownVersionError, BundleRefusedError) as error:
+                done.held[name] = str(error)
+            done.segments += done.predictions + done.labels + done.errors > before
+        self._database.give_lease(lease, self._holder)
+        return done
+
+    def _segments(self) -> Iterator[tuple[str, Path]]:
+        """Yield environment and path of segments with bytes that were never folded, oldest first."""
+        with self._database.read() as connection:
+            known = dict(
+                connection.execute(select(folded.c.segment, folded.c.offset)).tuples().all()
+            )
+        for place in sorted(self._log.glob("*")):
+            if not NAME.fullmatch(place.name):
+                continue
+            found = [path for path in place.glob("*.log") if _SEGMENT.fullmatch(path.name)]
+            for path in sorted(found, key=lambda path: (int(path.name.split("-")[0]), path.name)):
+                done = known.get(f"{self._project}/{place.name}/{path.name}", 0)
+                if path.stat().st_size > done:
+                    yield place.name, path
+
+    def _stretch(self, name: str, environment: str, path: Path, done: Folded) -> bool:
+        """Fold what follows the last offset of one segment; False when there was nothing."""
+        with self._database.read() as connection:
+            start = _offset(connection, name)
+        frames = read_frames(path, start)
+        first = next(frames, None)
+        if first is None:
+            return False
+        ahead = self._reached(name)
+        stretch = gather(chain([first], frames), start, ahead if ahead > start else None)
+        # A log that was cut back after it was read holds less than the tables, which are right.
+        end = max(stretch.end, ahead)
+        rows, cells = self._rows(stretch, environment)
+        if rows is not None:
+            self._tables.write(table(self._project), rows, transaction=(name, end))
+        if stretch.labels:
+            outcomes = labels.outcomes(stretch, name)
+            self._tables.write(labels.table(self._project), outcomes, transaction=(name, end))
+        with self._database.begin() as connection:
+            if _offset(connection, name) != start:
+                return True  # someone faster folded it: look again at what is left
+            hours.add(connection, self._project, cells)
+            _move(connection, name, start, end)
+        done.predictions += 0 if rows is None else len(rows)
+        done.labels += len(stretch.labels)
+        done.errors += stretch.errors.total()
+        done.implausible += 0 if rows is None else int((~rows["plausible"]).sum())
+        return True
+
+    def _reached(self, name: str) -> int:
+        """Return how far a segment is in the tables: further than in the counts after a kill."""
+        tables = (table(self._project), labels.table(self._project))
+        return max(self._tables.transaction(name, key) or 0 for key in tables)
+
+    def _rows(
+        self, stretch: Stretch, environment: str
+    ) -> tuple[pl.DataFrame | None, dict[hours.Cell, hours.Counts]]:
+        """Return a stretch as rows of the table, and counted."""
+        cells = hours.of_service(stretch, environment)
+        key = table(self._project)
+        schema = pl.Schema()
+        if stretch.predictions and self._tables.exists(key):
+            schema = self._tables.scan(key).collect_schema()
+        frames = []
+        for predictions in stretch.predictions.values():
+            reference = self._reference(predictions.version)
+            found = typed(predictions, reference.signature, environment)
+            inputs = [
+                series.alias(stored_name(series.name, series.dtype, schema))
+                for series in found.inputs
+            ]
+            frames.append(found.own.with_columns(inputs))
+            schema = pl.Schema({**frames[-1].schema, **schema})
+            place = (environment, predictions.version)
+            for cell, counted in hours.of_predictions(found, reference, place).items():
+                cells[cell] = hours.plus(cells.get(cell), counted)
+        return pl.concat(frames, how="diagonal") if frames else None, cells
+
+
+def _offset(connection: Connection, segment: str) -> int:
+    query = select(folded.c.offset).where(folded.c.segment == segment)
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def _move(connection: Connection, segment: str, start: int, end: int) -> None:
+    if start == 0:
+        connection.execute(folded.insert().values(segment=segment, offset=end))
+    else:
+        mine = folded.update().where(folded.c.segment == segment)
+        connection.execute(mine.values(offset=end))

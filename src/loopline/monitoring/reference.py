@@ -1,0 +1,45 @@
+"""What a version promised: its signature and the profile of the data it was made from.
+
+The reference is the profile stored with the model version, never last week's traffic: a model that
+drifts slowly would drag its own yardstick along.
+"""
+
+from dataclasses import dataclass
+
+from loopline.counts.kernel import Profile
+from loopline.model.bundle import open_bundle
+from loopline.model.signature import Signature
+from loopline.registry.versions import Registry
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One version, as watching needs it."""
+
+    version: int
+    signature: Signature
+    profile: Profile
+    """Of its inputs and of its own outputs."""
+
+
+class References:
+    """The references of one project; each is opened once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._opened: dict[int, Reference] = {}
+
+    def __call__(self, version: int) -> Reference:
+        """Return the reference of `version`.
+
+        Raises:
+            UnknownVersionError: it was never registered.
+            BundleRefusedError: its bundle is not what was registered.
+        """
+        if version not in self._opened:
+            known = self._registry.get(version)
+            bundle = open_bundle(
+                self._registry.objects, self._registry.keys, known.bundle, known.bundle_digest
+            )
+            self._opened[version] = Reference(version, bundle.signature, bundle.profile())
+        return self._opened[version]

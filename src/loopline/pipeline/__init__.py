@@ -1,0 +1,1 @@
+"""From the contract to a registered, proven version: the stages in their order."""

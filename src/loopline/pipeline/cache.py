@@ -1,0 +1,69 @@
+"""Whether a run would do again what was done already.
+
+Reads a few file times and one small file: no data, no table, no database, and none of the
+libraries behind them, so that `loopline run` with nothing to do answers at once.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import loopline
+from loopline.data.sources.base import stamp
+from loopline.settings import Settings
+
+
+def _path(settings: Settings) -> Path:
+    return settings.home / "cache" / "run.json"
+
+
+def fingerprint(root: Path, source: Any) -> dict[str, Any] | None:
+    """Return what a run depends on, or None where that cannot be told cheaply (a database)."""
+    files = stamp(source, root)
+    if files is None:
+        return None
+    own = sorted([*root.glob("*.py"), *root.glob("tests/model/**/*.py")])
+    return {
+        "loopline": loopline.__version__,
+        "contract": _digest(root / "loopline.yaml"),
+        "code": {str(path.relative_to(root)): _digest(path) for path in own},
+        "source": files,
+    }
+
+
+def find(root: Path, settings: Settings) -> dict[str, Any] | None:
+    """Return the summary of the last run if nothing it depended on has changed since."""
+    try:
+        kept = msgspec.json.decode(_path(settings).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    try:
+        now = fingerprint(root, kept["data_source"])
+    except OSError:
+        return None
+    # Through JSON, so that what was stored and what is found now have the same types.
+    same = now is not None and msgspec.json.decode(msgspec.json.encode(now)) == kept["depends_on"]
+    summary: dict[str, Any] = kept["summary"]
+    return summary if same else None
+
+
+def keep(
+    settings: Settings, depends_on: dict[str, Any] | None, source: Any, summary: dict[str, Any]
+) -> None:
+    """Remember `summary` as the outcome of a run that depended on `depends_on`."""
+    if depends_on is None:
+        _path(settings).unlink(missing_ok=True)
+        return
+    path = _path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(
+        msgspec.json.encode({"depends_on": depends_on, "data_source": source, "summary": summary})
+    )
+    draft.replace(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,67 @@
+"""The opened parts of one project, as the stages need them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from loopline.contract.load import load
+from loopline.contract.schema import Contract
+from loopline.governance.signing import Keys
+from loopline.registry.versions import Registry
+from loopline.settings import Settings
+from loopline.store.database import Database
+from loopline.store.ledger import Ledger
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One project's contract and stores, each opened when it is first used."""
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def open(cls, root: Path) -> "Workspace":
+        """Open the project in `root`; reads the environment."""
+        return cls(root=root.resolve(), settings=Settings.read(root.resolve()))
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The contract, checked.
+
+        Raises:
+            ContractError: all its faults.
+        """
+        return load(self.root / "loopline.yaml")
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Bundles, releases and tables by key."""
+        return Objects(self.settings.store_url)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Delta tables in the store."""
+        return Tables(self.objects)
+
+    @cached_property
+    def database(self) -> Database:
+        """Ledger, runs and counts."""
+        return Database(self.settings.database_url)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Every decision and finding."""
+        return Ledger(self.database, self.contract.project, self.settings.actor)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """What signs bundles and releases here."""
+        return Keys(self.settings.home)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions and where they serve."""
+        return Registry(self.ledger, self.objects, self.keys)

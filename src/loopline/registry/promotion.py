@@ -1,0 +1,324 @@
+"""Promote, approve, roll back, retire.
+
+The release document is the switch: the moment it is there, servers follow it. It is written inside
+the ledger's write transaction, of which there is one at a time, and its event is committed right
+after. A process killed in between leaves a document without its event; whatever comes next records
+that first (`settle`), so a second call finds its work done and the history has no hole.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from loopline.contract.schema import Contract
+from loopline.errors import MoveRefusedError, ReleaseError
+from loopline.registry import lifecycle, release
+from loopline.registry.release import Release, Served
+from loopline.registry.versions import ModelVersion, Registry, Request, State
+from loopline.store.ledger import iso
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A release that is decided, and not written yet."""
+
+    version: ModelVersion
+    by: str
+    why: str
+    rolled_back: int | None = None
+
+
+_Decision = Callable[[State, Connection], "_Draft | Release | Request"]
+
+
+def release_to_dev(
+    registry: Registry, name: str | int, *, by: str, why: str, now: datetime
+) -> Release:
+    """Have dev serve a version, whether or not its gate passed."""
+
+    def decide(state: State, _connection: Connection) -> _Draft | Release:
+        version = registry.find(name, state)
+        _check_fit(state, version, "dev")
+        if state.serving("dev") == version.number:
+            return state.releases["dev"][-1]
+        return _Draft(version, by, why)
+
+    released = _switch(registry, "dev", decide, now)
+    assert isinstance(released, Release)  # noqa: S101 - dev asks for no approval here
+    return released
+
+
+def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
+    registry: Registry,
+    name: str | int,
+    to: str,
+    *,
+    by: str,
+    why: str = "",
+    now: datetime,
+    contract: Contract,
+) -> Release | Request:
+    """Have environment `to` serve a version, or ask for the approvals that the contract wants.
+
+    Safe to repeat: what serves already, or waits already, is returned as it is.
+
+    Raises:
+        UnknownVersionError, MoveRefusedError: there is no such version, or no such move.
+        GateFailedError: `to` is beyond dev, and the version did not pass; lists the reasons.
+    """
+
+    def decide(state: State, connection: Connection) -> _Draft | Release | Request:
+        version = registry.find(name, state)
+        lifecycle.check_move(version.name, to, contract.environments)
+        _check_fit(state, version, to)
+        if state.serving(to) == version.number:
+            return state.releases[to][-1]
+        if (because := state.rolled_back(to).get(version.number)) is not None:
+            lifecycle.check_return(version.name, to, because=because, why=why)
+        needed = contract.environments[to].approvals
+        if needed == 0:
+            return _Draft(version, by, why)
+        request = state.requests.get((to, version.number))
+        if request is None:
+            request = Request(version.number, to, needed, by, why, iso(now))
+            registry.ledger.append(
+                "promotion.requested",
+                version.name,
+                request,
+                now=now,
+                actor=by,
+                connection=connection,
+            )
+        return _approved(version, request, needed)
+
+    return _switch(registry, to, decide, now)
+
+
+def approve(
+    registry: Registry,
+    name: str | int,
+    *,
+    by: str,
+    now: datetime,
+    contract: Contract,
+    environment: str | None = None,
+) -> Release | Request:
+    """Approve a promotion that waits; the last approval needed releases the version.
+
+    Raises:
+        MoveRefusedError: nothing waits, or `by` asked for it or made the version.
+    """
+    settle(registry)
+    with registry.ledger.database.begin() as connection:
+        state = registry.state(connection)
+        version = registry.find(name, state)
+        request = _waiting(state, version, environment)
+        _check_approver(version, request, by)
+        if by not in request.approved_by:
+            registry.ledger.append(
+                "promotion.approved",
+                version.name,
+                {"version": version.number, "environment": request.environment},
+                now=now,
+                actor=by,
+                connection=connection,
+            )
+    # The approval is kept whatever happens now; killed here, either side's next call goes on.
+    return promote(
+        registry,
+        version.number,
+        request.environment,
+        by=request.by,
+        why=request.why,
+        now=now,
+        contract=contract,
+    )
+
+
+def rollback(
+    registry: Registry,
+    environment: str,
+    *,
+    by: str,
+    why: str,
+    now: datetime,
+    bad: int | None = None,
+) -> Release:
+    """Have `environment` serve its last good version again. No approval is needed.
+
+    That is the last different version it served that was neither taken out for being bad nor
+    retired. With `bad`, only if that version still serves there: one found bad by two observers is
+    rolled back once.
+
+    Raises:
+        MoveRefusedError: nothing serves there, nothing good came before, or no reason is given.
+    """
+    if not why:
+        raise MoveRefusedError("A rollback needs a reason: --why '...'")
+    for settled in settle(registry, environment):
+        if settled.rolled_back is not None and bad in (None, settled.rolled_back):
+            return settled  # an earlier call was cut short, and is complete now
+
+    def decide(state: State, _connection: Connection) -> _Draft | Release:
+        present = state.serving(environment)
+        if present is None:
+            raise MoveRefusedError(f"{environment} serves nothing, so there is nothing to undo.")
+        last = state.releases[environment][-1]
+        if bad is not None and present != bad:
+            if last.rolled_back == bad:
+                return last
+            raise MoveRefusedError(
+                f"{environment} no longer serves {registry.project}:{bad}, but "
+                f"{registry.project}:{present}. Look again before rolling back."
+            )
+        good = _last_good(state, environment, present)
+        if good is None:
+            raise MoveRefusedError(
+                f"{environment} has no earlier version to go back to from "
+                f"{registry.project}:{present}: none that is neither retired nor was itself "
+                f"rolled back. Promote one: loopline model promote NAME --to {environment}"
+            )
+        return _Draft(state.version(good), by, why, rolled_back=present)
+
+    released = _switch(registry, environment, decide, now)
+    assert isinstance(released, Release)  # noqa: S101 - a rollback never waits
+    return released
+
+
+def retire(
+    registry: Registry, name: str | int, *, by: str, why: str, now: datetime
+) -> ModelVersion:
+    """Retire a version that serves nowhere; it stays on record, and never serves again.
+
+    Raises:
+        MoveRefusedError: some environment serves it.
+    """
+    settle(registry)
+    with registry.ledger.database.begin() as connection:
+        state = registry.state(connection)
+        version = registry.find(name, state)
+        lifecycle.check_retirement(version.name, state.served_in(version.number))
+        if version.stage != "retired":
+            payload = {"version": version.number, "why": why}
+            registry.ledger.append(
+                "version.retired", version.name, payload, now=now, actor=by, connection=connection
+            )
+    return registry.get(version.number)
+
+
+def settle(registry: Registry, environment: str | None = None) -> list[Release]:
+    """Make ledger and documents agree again, in one environment or all; return what was recorded.
+
+    A document without its event was left by a process that was killed, and gets it. An event
+    without its document was left by a store that lost some, and gets it. A document that is not
+    ours is passed over: the next release takes its place.
+    """
+    objects, keys, project = registry.objects, registry.keys, registry.project
+    if environment is None:
+        there = release.environments(objects, project)
+        return [one for environment in there for one in settle(registry, environment)]
+    recorded = []
+    with registry.ledger.database.begin() as connection:
+        history = registry.state(connection).releases.get(environment, [])
+        known = {one.number: one for one in history}
+        kept = set(release.numbers(objects, project, environment))
+        for number in sorted(kept - known.keys()):
+            try:
+                found = release.read(objects, keys, project, environment, number)
+            except ReleaseError:
+                continue
+            _record(registry, found, datetime.fromisoformat(found.at), connection)
+            recorded.append(found)
+        for number in sorted(known.keys() - kept):
+            release.write(objects, keys, known[number])
+    return recorded
+
+
+def _switch(
+    registry: Registry, environment: str, decide: _Decision, now: datetime
+) -> Release | Request:
+    """Write the release that `decide` wants, if it wants one."""
+    settle(registry, environment)
+    with registry.ledger.database.begin() as connection:
+        decided = decide(registry.state(connection), connection)
+        if not isinstance(decided, _Draft):
+            return decided
+        version = decided.version
+        number, digest = registry.ledger.head(connection)
+        there = release.numbers(registry.objects, registry.project, environment)
+        written = release.write(
+            registry.objects,
+            registry.keys,
+            Release(
+                project=registry.project,
+                environment=environment,
+                number=max(there, default=0) + 1,
+                serves=(Served(version.number, version.bundle, version.bundle_digest),),
+                by=decided.by,
+                why=decided.why,
+                at=iso(now),
+                rolled_back=decided.rolled_back,
+                ledger=f"{number}:{digest}",
+            ),
+        )
+        _record(registry, written, now, connection)
+    return written
+
+
+def _record(registry: Registry, written: Release, now: datetime, connection: Connection) -> None:
+    registry.ledger.append(
+        "release.written",
+        written.environment,
+        asdict(written),
+        now=now,
+        actor=written.by,
+        connection=connection,
+    )
+
+
+def _check_fit(state: State, version: ModelVersion, to: str) -> None:
+    lifecycle.check_fit(
+        version.name,
+        to,
+        is_retired=version.number in state.retired,
+        reasons=None if version.gate_passed else version.reasons,
+    )
+
+
+def _approved(version: ModelVersion, request: Request, needed: int) -> _Draft | Request:
+    if len(request.approved_by) < needed:
+        return request
+    approvers = " and ".join(request.approved_by)
+    why = f"{request.why or 'promoted'} (asked for by {request.by}, approved by {approvers})"
+    return _Draft(version, request.approved_by[-1], why)
+
+
+def _waiting(state: State, version: ModelVersion, environment: str | None) -> Request:
+    waiting = [one for one in state.requests.values() if one.version == version.number]
+    fitting = [one for one in waiting if environment in (None, one.environment)]
+    if len(fitting) != 1:
+        places = " and ".join(one.environment for one in fitting)
+        found = f"waits for {places}; say which: --env" if places else "waits for no approval"
+        raise MoveRefusedError(
+            f"{version.name} {found}. Ask for one with: loopline model promote {version.name} "
+            "--to ENVIRONMENT"
+        )
+    return fitting[0]
+
+
+def _check_approver(version: ModelVersion, request: Request, by: str) -> None:
+    for role, person in (("asked for this promotion", request.by), ("made it", version.author)):
+        if by.casefold() == person.casefold():
+            raise MoveRefusedError(
+                f"{by} cannot approve {version.name} for {request.environment}, having {role}. "
+                "Another person must: LOOPLINE_ACTOR=NAME loopline model approve "
+                f"{version.name}"
+            )
+
+
+def _last_good(state: State, environment: str, present: int) -> int | None:
+    avoid = {present, *state.rolled_back(environment), *state.retired}
+    served = [one.version for one in state.releases[environment]]
+    return next((number for number in reversed(served) if number not in avoid), None)

@@ -1,0 +1,140 @@
+"""The folder of a new project: contract, schema for editors, a place for tests, a page to start."""
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopline.contract.load import load
+from loopline.contract.reference import json_schema
+from loopline.contract.schema import NAME, Contract
+from loopline.data.conforming import convert, infer_types
+from loopline.data.sources.base import read
+from loopline.data.sources.files import FileFormat, sniff
+from loopline.errors import LooplineError, SourceError
+from loopline.evaluation.behaviour import EXAMPLE
+from loopline.scaffold.guess import Guesses, guess
+from loopline.scaffold.target import guess_target, require_target
+from loopline.scaffold.write import contract_text
+from loopline.settings import Settings
+
+_README = """# {name}
+
+`loopline.yaml` says what is predicted (`{target}`), from which data, and what is good enough.
+
+    loopline check     # is the contract right, does it fit the data? Changes nothing
+    loopline run       # data -> trained, proven, registered version
+    loopline model list
+    loopline serve     # answers http://127.0.0.1:8080
+    loopline watch     # what drifts, which goals are missed, and what is done about it
+    loopline status    # where this project stands, and what is next
+
+Everything Loopline keeps is in `.loopline/` here, until `LOOPLINE_HOME` says otherwise.
+`tests/model/` holds what the model must do whatever its metrics say.
+"""
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new project, and what it was guessed from."""
+
+    folder: Path
+    guesses: Guesses
+
+
+def create(
+    name: str, data: Path, target: str, *, task: str | None = None, parent: Path | None = None
+) -> Created:
+    """Make the project `name` in `parent` (here by default) from a data file, ready to run.
+
+    Nothing is written before everything is known.
+
+    Raises:
+        LooplineError: the name or the folder cannot be used.
+        SourceError: the data cannot be read, or nothing can be learned from it.
+    """
+    parent = (parent or Path.cwd()).absolute()
+    folder = _folder(name, parent)
+    where = _existing(data)
+    file_format = sniff(where)
+    frame = read(_draft(str(where), file_format), parent, Settings.read(parent))
+    if frame.height == 0:
+        raise SourceError(f"{data} has no rows. Bring at least a few hundred.")
+    require_target(target, frame.columns)
+    missing = file_format.missing
+    types = infer_types(frame, missing)
+    if types[target] == "boolean":
+        types[target] = "category"  # yes stays yes, as callers and labels will say it
+    column = convert(frame, {target: types[target]}, missing).frame.get_column(target)
+    target_guess = guess_target(column, types[target], task)
+    types[target] = target_guess.kind
+    guesses = guess(convert(frame, types, missing).frame, types, target_guess)
+    source = _source(_path_from(folder, where, parent), file_format)
+    files = {
+        "loopline.yaml": contract_text(name, source, missing, guesses),
+        ".gitignore": ".loopline/\n__pycache__/\n",
+        "README.md": _README.format(name=name, target=target),
+        "tests/model/test_behaviour.py": EXAMPLE,
+        ".loopline/loopline.schema.json": json.dumps(json_schema(), indent=2) + "\n",
+    }
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    load(folder / "loopline.yaml")
+    return Created(folder, guesses)
+
+
+def _folder(name: str, parent: Path) -> Path:
+    if not NAME.fullmatch(name):
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64].strip("-") or "my-project"
+        raise LooplineError(
+            f"'{name}' cannot be a project's name: it has lower-case letters, digits and dashes, "
+            f"at most 64. Write for example {slug}."
+        )
+    folder = parent / name
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LooplineError(
+            f"{folder} is there already and is not empty. Choose another name, or remove it."
+        )
+    return folder
+
+
+def _existing(data: Path) -> Path:
+    if data.exists():
+        return Path(os.path.normpath(data.absolute()))
+    folder = data.parent
+    beside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    close = difflib.get_close_matches(data.name, beside, n=1)
+    hint = f"Did you mean {folder / close[0]}?" if close else f"Looked in {folder.absolute()}."
+    raise SourceError(f"There is no file {data}. {hint}")
+
+
+def _draft(source: str, file_format: FileFormat) -> Contract:
+    """Return the contract that reads the data as it is, before anything is known of it."""
+    return Contract.model_validate({
+        "project": "new",
+        "problem": {"task": "regression", "target": "?"},
+        "goals": [{"metric": "mae", "at_most": 1}],
+        "data": {"source": _source(source, file_format)},
+    })  # fmt: skip
+
+
+def _path_from(folder: Path, data: Path, parent: Path) -> str:
+    """Return the data's path from the project: relative where they would move together."""
+    near = data.resolve()
+    if near.is_relative_to(parent.resolve()):
+        return Path(os.path.relpath(near, folder.resolve())).as_posix()
+    return data.as_posix()
+
+
+def _source(path: str, file_format: FileFormat) -> str | dict[str, str]:
+    """Return `data.source`; what was found out of a CSV file is fixed where it is unusual."""
+    parts = {"path": path}
+    if file_format.delimiter is not None and file_format.delimiter != ",":
+        parts["delimiter"] = file_format.delimiter
+    encoding = file_format.encoding or "utf-8"
+    if encoding.lower() not in {"utf-8", "utf-8-sig", "ascii"}:
+        parts["encoding"] = encoding
+    return parts if len(parts) > 1 else path

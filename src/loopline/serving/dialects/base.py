@@ -1,0 +1,126 @@
+"""What a serving protocol has to do: read a body into rows, write an answer, write an error.
+
+A dialect is made once for each model version, so that it can keep what it worked out about the
+order in which a caller sends its columns. It knows bytes and columns, and nothing of models.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Protocol
+
+from loopline.errors import RequestError
+from loopline.model.signature import Signature
+
+_LAYOUTS = 64
+"""Orders of columns remembered for a version; callers use one or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the headers say about a body."""
+
+    type: str
+    """The media type, lower case, without parameters; empty when none was given."""
+    json_bytes: int | None = None
+    """`Inference-Header-Content-Length`: raw tensors follow after so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for predictions, in the order of the signature's inputs."""
+
+    rows: int
+    values: Sequence[Any]
+    """One row: a value for each input. More: a list for each input, None where it is absent."""
+    unknown: int = 0
+    """Columns that the model does not know."""
+    client_id: str | None = None
+    options: Any = None
+    """What the dialect wants to see again in `answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model said about the rows of one call."""
+
+    labels: list[str] | None
+    """Class labels; None for a regression."""
+    scores: list[list[float | None]]
+    """Binary: the positive class's probabilities. Multiclass: a list for each class. Regression:
+    the predictions. None where the model gave no number."""
+
+
+class Dialect(Protocol):
+    """One serving protocol, for one model version."""
+
+    def __init__(self, signature: Signature, version: int) -> None:
+        """Prepare for the version's inputs and outputs."""
+
+    def read(self, body: bytes, content: Content) -> Call:
+        """Return what `body` asks for.
+
+        Raises:
+            RequestError: the body is malformed, or a column that the model needs is absent.
+        """
+
+    def answer(self, call: Call, outputs: Outputs, request_id: str) -> bytes:
+        """Return the JSON of an answer; row `i`'s prediction id is `request_id-i`."""
+
+    @staticmethod
+    def error(status: int, message: str) -> bytes:
+        """Return the JSON of an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the columns of one request become the signature's inputs."""
+
+    pick: Callable[[Sequence[Any]], Sequence[Any]]
+    """From the request's columns and a final None (for absent ones) to the inputs."""
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns that a version knows, found by name."""
+
+    signature: Signature
+    _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The inputs' names, in order."""
+        return [column.name for column in self.signature.inputs]
+
+    def layout(self, names: tuple[str, ...]) -> Layout:
+        """Return how a request with the columns `names` is read.
+
+        Raises:
+            RequestError: a column is there twice, or one that the model needs is not.
+        """
+        known = self._layouts.get(names)
+        if known is not None:
+            return known
+        places: Mapping[str, int] = {name: place for place, name in enumerate(names)}
+        if len(places) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise RequestError(f"The request has {_listed(twice)} more than once.")
+        inputs = self.signature.inputs
+        absent = [column.name for column in inputs if column.required and column.name not in places]
+        if absent:
+            raise RequestError(
+                f"The request has no {_listed(absent)}, and the model needs it. Send null where "
+                f"the value is not known. The model's columns: {_listed(self.names)}."
+            )
+        order = [places.get(name, len(names)) for name in self.names]
+        pick = itemgetter(*order) if len(order) > 1 else lambda all_: [all_[order[0]]]
+        layout = Layout(pick, unknown=len(set(names) - set(self.names)))
+        if len(self._layouts) < _LAYOUTS:
+            self._layouts[names] = layout
+        return layout
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name:.60}'" for name in names[:50])
+    return shown if len(names) <= 50 else f"{shown} and {len(names) - 50} more"

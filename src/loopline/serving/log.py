@@ -1,0 +1,220 @@
+"""The prediction log: append-only segments of checksummed frames.
+
+A segment is `HOME/log/PROJECT/ENVIRONMENT/<start_us>-<pid>-<random>.log`: eight bytes of header,
+then frames of length, CRC-32 and one msgpack array. Frames are made on the event loop (a few
+microseconds) and written by a thread that only writes and syncs: packing in the thread was measured
+to raise p99 twentyfold. Logging never fails a prediction: what cannot be written is counted.
+"""
+
+import asyncio
+import os
+import secrets
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+Level = Literal["async", "durable", "off"]
+
+HEADER = b"LOOPLOG1"
+SEALED = ["s"]
+_FRAME = struct.Struct("<II")
+_GATHER_SECONDS = 0.005  # what arrives in this time is written and synced together
+_SEGMENT_BYTES = 32 * 2**20
+_SEGMENT_SECONDS = 600.0
+_BACKLOG_BYTES = 64 * 2**20  # more than this waiting for the disk is dropped, and counted
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(payload: list[Any]) -> bytes:
+    """Return one frame: length, CRC-32, msgpack array."""
+    packed = _encode(payload)
+    return _FRAME.pack(len(packed), zlib.crc32(packed)) + packed
+
+
+def read_frames(path: Path, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
+    """Yield each whole frame after `offset` and where it ends; stop at a torn tail.
+
+    `offset` is 0 or an end yielded before. A file without the header yields nothing.
+    """
+    with path.open("rb") as file:
+        if file.read(len(HEADER)) != HEADER:
+            return
+        position = max(offset, len(HEADER))
+        file.seek(position)
+        while len(head := file.read(_FRAME.size)) == _FRAME.size:
+            length, checksum = _FRAME.unpack(head)
+            packed = file.read(length)
+            if len(packed) < length or zlib.crc32(packed) != checksum:
+                return
+            position += _FRAME.size + length
+            yield msgspec.msgpack.decode(packed), position
+
+
+class LogWriter:
+    """Appends frames to segments in one folder, from one event loop.
+
+    `append` only queues; `committed()` is awaited by whoever promises that a frame is on disk.
+    The lists are shared with the thread without a lock: one side only appends, the other takes a
+    copy and deletes what it copied, and each of these is one step for the interpreter.
+    """
+
+    def __init__(self, folder: Path, level: Level) -> None:
+        self.folder = folder
+        self.level = level
+        self.frames = 0
+        """Frames on disk."""
+        self.lost = 0
+        """Frames that could not be written: the disk was full or too slow."""
+        self.failure: str | None = None
+        """What the disk last said, until it works again."""
+        self._queue: list[bytes] = []
+        self._waiting: list[asyncio.Future[bool]] = []
+        self._queued_bytes = 0
+        self._handled_bytes = 0
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._segment: _Segment | None = None
+        self._thread: threading.Thread | None = None
+        if level != "off":
+            folder.mkdir(parents=True, exist_ok=True)
+            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+
+    def append(self, payload: list[Any]) -> None:
+        """Queue one frame; returns at once."""
+        if self.level == "off":
+            return
+        framed = frame(payload)
+        if self._queued_bytes - self._handled_bytes > _BACKLOG_BYTES:
+            self.lost += 1
+            return
+        self._queued_bytes += len(framed)
+        self._queue.append(framed)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def committed(self) -> bool:
+        """Wait until everything appended so far is on disk; False if that failed."""
+        if self.level == "off":
+            return False
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wake.set()
+        return await done
+
+    def close(self) -> None:
+        """Write what waits, seal the segment and end the thread."""
+        if self._thread is not None:
+            self._is_closing = True
+            self._wake.set()
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._wake.wait(_SEGMENT_SECONDS)
+            if not self._waiting and not self._is_closing:
+                time.sleep(_GATHER_SECONDS)
+            self._wake.clear()
+            self._commit()
+        self._commit()
+        self._try(self._seal)
+
+    def _commit(self) -> None:
+        # Who waits is taken first: its frame was queued before, so it is in this batch.
+        waiting = self._waiting[:]
+        del self._waiting[: len(waiting)]
+        batch = self._queue[:]
+        del self._queue[: len(batch)]
+        framed = b"".join(batch)
+        written = self._try(lambda: self._write(framed))
+        self._handled_bytes += len(framed)
+        if written:
+            self.frames += len(batch)
+        else:
+            self.lost += len(batch)
+        if waiting:
+            waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting, written)
+
+    def _write(self, framed: bytes) -> None:
+        if self._segment is not None and self._segment.is_full():
+            self._seal()
+        if framed:
+            if self._segment is None:
+                self._segment = _Segment(self.folder)
+            self._segment.append(framed)
+
+    def _seal(self) -> None:
+        if self._segment is not None:
+            segment, self._segment = self._segment, None
+            segment.seal()
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except OSError as error:
+            self.failure = f"{error.strerror or error} ({self.folder})"
+            self._segment = None
+            return False
+        self.failure = None
+        return True
+
+
+def _resolve(waiting: "list[asyncio.Future[bool]]", written: bool) -> None:
+    for done in waiting:
+        if not done.done():  # its request may have been cancelled
+            done.set_result(written)
+
+
+class _Segment:
+    """One open segment file."""
+
+    def __init__(self, folder: Path) -> None:
+        name = f"{time.time_ns() // 1000}-{os.getpid()}-{secrets.token_hex(4)}.log"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        path = folder / name
+        self._descriptor = os.open(path, flags, 0o600)
+        self._good = 0
+        self._born = time.monotonic()
+        try:
+            self.append(HEADER)
+        except OSError:
+            path.unlink()
+            raise
+        parent = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+    def is_full(self) -> bool:
+        """Whether the next frame belongs in a new segment."""
+        return self._good > _SEGMENT_BYTES or time.monotonic() - self._born > _SEGMENT_SECONDS
+
+    def append(self, framed: bytes) -> None:
+        """Write and sync, or cut the file back to its last whole frame and close it."""
+        left = memoryview(framed)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # A reader stops at a torn frame, so nothing may follow one.
+            try:
+                os.ftruncate(self._descriptor, self._good)
+            finally:
+                os.close(self._descriptor)
+            raise
+        self._good += len(framed)
+
+    def seal(self) -> None:
+        """Say that nothing follows, and close."""
+        self.append(frame(SEALED))
+        os.close(self._descriptor)

@@ -1,0 +1,78 @@
+"""One released version, opened and ready to answer."""
+
+import numpy as np
+
+from loopline import plugins
+from loopline.model.plan import Plan
+from loopline.model.runtimes.base import Runtime
+from loopline.model.signature import Signature
+from loopline.registry.release import Served
+from loopline.serving.batching import Batcher
+from loopline.serving.dialects.base import Call, Content, Dialect, Outputs
+from loopline.serving.rows import Reader, Rows, without_nan
+
+_DIALECTS = "loopline.serving.dialects"
+
+
+class Model:
+    """A model version as the server uses it: what reads, scores and answers for it."""
+
+    def __init__(
+        self, served: Served, signature: Signature, *, plan: Plan | None, worker: Runtime | None
+    ) -> None:
+        """Take a plan, or the worker of an original."""
+        self.version = served.version
+        self.bundle_digest = served.bundle_digest
+        self.signature = signature
+        self.in_flight = 0
+        """Requests that this version is scoring."""
+        self.reader = Reader(signature, takes_columns=plan is None)
+        self.dialects: dict[str, Dialect] = {
+            name: plugins.find(_DIALECTS, name)(signature, served.version)
+            for name in plugins.names(_DIALECTS)
+        }
+        self._plan = plan
+        self._worker = worker
+        self._batcher = None if worker is None else Batcher(worker.score)
+        self._threshold = 0.5 if signature.threshold is None else signature.threshold
+
+    @property
+    def name(self) -> str:
+        """`project:number`."""
+        return f"{self.signature.project}:{self.version}"
+
+    async def scores(self, rows: Rows) -> np.ndarray:
+        """Score `rows`; a plan does it at once, without letting another request in between.
+
+        Raises:
+            LooplineError: the original's worker does not answer, or refuses the rows.
+        """
+        if self._plan is not None and rows.matrix is not None:
+            return self._plan.score(rows.matrix)
+        assert self._batcher is not None  # noqa: S101 - a model without a plan has a worker
+        self.in_flight += 1
+        try:
+            return await self._batcher.score(rows.columns, rows.count)
+        finally:
+            self.in_flight -= 1
+
+    def outputs(self, scores: np.ndarray) -> Outputs:
+        """Return what `scores` say: labels by the version's threshold or the likeliest class."""
+        classes = self.signature.classes
+        if self.signature.task == "multiclass":
+            labels = [classes[place] for place in scores.argmax(axis=1).tolist()]
+            return Outputs(labels, [without_nan(column) for column in scores.T.tolist()])
+        values: list[float] = scores.tolist()
+        if self.signature.task == "regression":
+            return Outputs(None, [without_nan(values)])
+        negative, positive = classes
+        threshold = self._threshold
+        labels = [positive if value >= threshold else negative for value in values]
+        return Outputs(labels, [without_nan(values)])
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._batcher is not None:
+            self._batcher.close()
+        if self._worker is not None:
+            self._worker.close()

@@ -1,0 +1,128 @@
+"""The one path every prediction takes: decode, features, model, encode, log.
+
+It knows predictions and nothing of HTTP: a body comes in with the name of the dialect that reads
+it, an answer goes out with its id. With a plan nothing on the way waits, but for the disk where
+durable is promised.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+from loopline.errors import StoreError
+from loopline.model.signature import Signature
+from loopline.serving.dialects.base import Content
+from loopline.serving.feedback import read_outcomes
+from loopline.serving.log import LogWriter
+from loopline.serving.metrics import Metrics
+from loopline.serving.router import Router
+from loopline.serving.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request's predictions, encoded."""
+
+    body: bytes
+    request_id: str
+    version: int
+
+
+class Path:
+    """Answers with the models that the release names, and writes down what it said."""
+
+    def __init__(
+        self, router: Router, log: LogWriter, metrics: Metrics, *, replay: bool = False
+    ) -> None:
+        """With `replay`, predictions and outcomes count as arrived when they happened."""
+        self.router = router
+        self.log = log
+        self.metrics = metrics
+        self._replay = replay
+        self._process = os.urandom(4).hex()
+        self._number = 0
+        self._seen = 0
+        """When replaying: the time of the last prediction, which errors are given too."""
+
+    async def predict(
+        self, dialect: str, body: bytes, content: Content, *, version: int | None, caller: str
+    ) -> Answer:
+        """Score the rows in `body`, and log them.
+
+        Raises:
+            RequestError: the body cannot be scored.
+            UnknownVersionError: `version` is not among those released.
+            RuntimeUnavailableError: the model's worker does not answer.
+        """
+        started = time.perf_counter_ns()
+        arrival = time.time_ns() // 1000
+        self._number = (self._number + 1) & 0xFFF  # two requests may share a microsecond
+        request_id = f"{arrival:013x}{self._number:03x}{self._process}"
+        model = self.router.choose(request_id) if version is None else self.router.named(version)
+        speaks = model.dialects[dialect]
+        call = speaks.read(body, content)
+        if call.rows == 1:
+            rows = model.reader.one(call.values)
+        else:
+            rows = model.reader.many(call.values, call.rows)
+        outputs = model.outputs(await model.scores(rows))
+        encoded = speaks.answer(call, outputs, request_id)
+        latency = (time.perf_counter_ns() - started) // 1000
+        if self._replay:
+            arrival = self._seen = _event_time(model.signature, rows) or arrival
+        said = outputs.scores if outputs.labels is None else [outputs.labels, *outputs.scores]
+        self.log.append(
+            [
+                "p",
+                request_id,
+                call.client_id,
+                arrival,
+                model.version,
+                False,
+                latency,
+                caller,
+                call.rows,
+                rows.logged,
+                said,
+            ]  # fmt: skip
+        )
+        if self.log.level == "durable":
+            await self.log.committed()
+        self.metrics.scored(model.version, call.rows, latency)
+        self.metrics.unknown_columns += call.unknown
+        return Answer(encoded, request_id, model.version)
+
+    async def accept(self, body: bytes) -> int:
+        """Keep the outcomes in `body`, on disk before this returns; return how many.
+
+        Raises:
+            RequestError: one of them cannot be; then none is kept.
+            StoreError: they could not be written.
+        """
+        outcomes = read_outcomes(body, self.router.models[0].signature)
+        if self.log.level == "off":
+            raise StoreError("This server keeps no log (--log off), so feedback has no place.")
+        arrival = time.time_ns() // 1000
+        if self._replay:
+            arrival = max((seen for *_, seen in outcomes if seen is not None), default=arrival)
+        self.log.append(["f", arrival, outcomes])
+        if not await self.log.committed():
+            raise StoreError(f"The feedback could not be written: {self.log.failure}.")
+        self.metrics.labels += len(outcomes)
+        return len(outcomes)
+
+    def failed(self, kind: str, status: int, latency: int) -> None:
+        """Log a prediction request that got `status` after `latency` microseconds."""
+        arrival = self._seen if self._replay and self._seen else time.time_ns() // 1000
+        # The version that answers most: a request that failed may have reached none.
+        version = self.router.release.version
+        self.log.append(["e", arrival, kind, status, latency, version])
+
+
+def _event_time(signature: Signature, rows: Rows) -> int | None:
+    """Return when the last of `rows` happened, by the contract's time column."""
+    logged = [column.name for column in signature.inputs if column.logged]
+    if signature.time not in logged:
+        return None
+    times = rows.logged[logged.index(signature.time)]
+    return max((moment for moment in times if moment is not None), default=None)

@@ -1,0 +1,172 @@
+"""Follows the release document: which versions answer, and for which share of the requests.
+
+A thread looks for the next number a few times a second, and opens, verifies and warms what it names
+before any request sees it; then one assignment switches. A document or bundle that cannot be used
+changes nothing: what served goes on serving.
+"""
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from loopline.errors import LooplineError, ReleaseError, UnknownVersionError
+from loopline.registry.release import Release, Served
+from loopline.serving.models import Model
+
+_LOOK_SECONDS = 0.3
+_RETRY_SECONDS = 30.0
+"""A release whose bundle was refused is tried again after so long; a newer one at once."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """One release, ready to answer."""
+
+    release: Release
+    models: tuple[Model, ...]
+    limits: tuple[float, ...]
+    """Where each model's share ends, the last at 1."""
+
+
+class Router:
+    """Chooses the model for a request, and keeps up with the releases."""
+
+    def __init__(
+        self,
+        latest: Callable[[int], Release | None],
+        load: Callable[[Served], Model],
+        *,
+        on_refused: Callable[[], None],
+    ) -> None:
+        """Open what is released now.
+
+        `latest` returns the newest release after a number, `load` opens one version of it and
+        `on_refused` counts what could not be used.
+
+        Raises:
+            ReleaseError: nothing is released, or the document cannot be used.
+            BundleRefusedError: a bundle cannot.
+        """
+        self._latest = latest
+        self._load = load
+        self._on_refused = on_refused
+        self._refused_number = 0
+        self._refused_until = 0.0
+        self._complaint: str | None = None
+        self._retired: list[Model] = []
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        release = latest(0)
+        if release is None:
+            raise ReleaseError("Nothing is released.")
+        self._serving = self._open(release, ())
+
+    @property
+    def release(self) -> Release:
+        """The release that is followed."""
+        return self._serving.release
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that answer now."""
+        return self._serving.models
+
+    def choose(self, key: str) -> Model:
+        """Return the model for `key`: the same one for the same key, while the shares stand."""
+        serving = self._serving
+        if len(serving.models) == 1:
+            return serving.models[0]
+        point = zlib.crc32(key.encode()) / 2**32
+        above = [at for at, limit in enumerate(serving.limits) if point < limit]
+        return serving.models[above[0] if above else -1]
+
+    def named(self, version: int) -> Model:
+        """Return the model of `version`.
+
+        Raises:
+            UnknownVersionError: the release does not name it.
+        """
+        models = {model.version: model for model in self._serving.models}
+        if version not in models:
+            raise UnknownVersionError(
+                f"Version {version} does not answer here. Versions: {', '.join(map(str, models))}."
+            )
+        return models[version]
+
+    def follow(self) -> None:
+        """Keep up with the releases, in a thread, until `close`."""
+        self._thread = threading.Thread(target=self._follow, name="releases", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following, and end the models' workers."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        for model in (*self._retired, *self._serving.models):
+            model.close()
+
+    def look(self) -> None:
+        """Switch to the newest release, if there is a newer one that can be used."""
+        self._close_retired()
+        number = self._serving.release.number
+        try:
+            release = self._latest(number)
+            if release is None or self._is_waiting(release.number):
+                return
+            number = release.number
+            opened = self._open(release, self._serving.models)
+        except LooplineError as error:
+            if number > self._serving.release.number:
+                self._refused_number = number
+                self._refused_until = time.monotonic() + _RETRY_SECONDS
+            self._refuse(str(error))
+            return
+        previous, self._serving = self._serving, opened
+        self._complaint = None
+        self._retired += [model for model in previous.models if model not in opened.models]
+        _log.info("Release %d: %s.", number, " and ".join(model.name for model in opened.models))
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            self.look()
+
+    def _open(self, release: Release, present: tuple[Model, ...]) -> _Serving:
+        """Load what `release` names, but for what answers already."""
+        wanted = [served for served in release.serves if served.share > 0 and not served.shadow]
+        if not wanted:
+            raise ReleaseError(f"Release {release.number} gives no version a share of the traffic.")
+        known = {(model.version, model.bundle_digest): model for model in present}
+        models: list[Model] = []
+        try:
+            for served in wanted:
+                model = known.get((served.version, served.bundle_digest))
+                models.append(self._load(served) if model is None else model)
+        except LooplineError:
+            for model in models:
+                if model not in present:
+                    model.close()
+            raise
+        whole = sum(served.share for served in wanted)
+        limits = accumulate(served.share / whole for served in wanted)
+        return _Serving(release, tuple(models), tuple(limits))
+
+    def _is_waiting(self, number: int) -> bool:
+        return number == self._refused_number and time.monotonic() < self._refused_until
+
+    def _close_retired(self) -> None:
+        for model in [model for model in self._retired if not model.in_flight]:
+            self._retired.remove(model)
+            model.close()
+
+    def _refuse(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            self._on_refused()
+            _log.error("The release stays as it is: %s", complaint)

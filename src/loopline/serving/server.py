@@ -1,0 +1,192 @@
+"""Open a project's stores and models, listen, and stop cleanly.
+
+Needs no contract, no database and no training code: the release document names the bundles, and a
+bundle brings its own signature. SIGTERM and SIGINT finish what is being answered, seal the log and
+end with 0.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from loopline.errors import ReleaseError, ServingError
+from loopline.governance.access import Access, is_loopback
+from loopline.governance.signing import Keys
+from loopline.registry import release
+from loopline.registry.release import Release, Served
+from loopline.serving.app import App
+from loopline.serving.guard import Guard
+from loopline.serving.log import Level, LogWriter
+from loopline.serving.metrics import Metrics
+from loopline.serving.models import Model, load
+from loopline.serving.path import Path as PredictionPath
+from loopline.serving.router import Router
+from loopline.settings import Settings
+from loopline.store.objects import Objects
+
+_DRAIN_SECONDS = 5
+_LOG_SAID = {
+    "async": "on disk within 20 ms of the answer",
+    "durable": "on disk before the answer",
+    "off": "off: nothing is kept, and feedback is refused",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve."""
+
+    environment: str = "dev"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    log: Level = "async"
+    replay: bool = False
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are ours: its own way ends the process by the signal, not with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(project: str, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
+    """Serve `project` until SIGTERM or SIGINT.
+
+    Raises:
+        ServingError: the address cannot be taken, or must not be without a token.
+        ReleaseError: nothing is released there, or the document cannot be used.
+        BundleRefusedError: a bundle cannot.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    guard = _guard(settings, options)
+    listener = _listen(options.host, options.port)
+    metrics = Metrics()
+    router = _router(project, settings, options.environment, metrics)
+    folder = settings.home / "log" / project / options.environment
+    log = _open_log(folder, options.log)
+    app = App(PredictionPath(router, log, metrics, replay=options.replay), guard)
+    try:
+        say(_greeting(router, listener, options, folder))
+        router.follow()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: a collection need not walk through it again
+        _run(app, listener)
+    finally:
+        router.close()
+        log.close()
+
+
+def _router(project: str, settings: Settings, environment: str, metrics: Metrics) -> Router:
+    objects, keys = Objects(settings.store_url), Keys(settings.home)
+
+    def latest(after: int) -> Release | None:
+        return release.latest(objects, keys, project, environment, after=after)
+
+    def open_version(served: Served) -> Model:
+        return load(served, objects, keys, settings.home)
+
+    def refused() -> None:
+        metrics.releases_refused += 1
+
+    if latest(0) is None:
+        raise ReleaseError(
+            f"Nothing of {project} is released in {environment}. Train and release a version with: "
+            "loopline run"
+            + ("" if environment == "dev" else f", then: loopline model promote --to {environment}")
+        )
+    return Router(latest, open_version, on_refused=refused)
+
+
+def _guard(settings: Settings, options: Options) -> Guard:
+    access = Access(settings.home, settings.token)
+    if is_loopback(options.host):
+        return Guard(access, needs_token=settings.token is not None)
+    if not access.exists("predict"):
+        raise ServingError(
+            f"--host {options.host} can be reached from other machines, and no token is set, so "
+            "anybody there could call the model. Set one that callers must send: "
+            "export LOOPLINE_TOKEN=$(openssl rand -base64 24)"
+        )
+    return Guard(access, needs_token=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except socket.gaierror as error:
+        raise ServingError(f"There is no address for --host {host}: {error.strerror}.") from error
+    except OSError as error:
+        raise ServingError(
+            f"Port {port} on {host} cannot be used: {error.strerror}. Take another, for example: "
+            f"loopline serve --port {port + 1 if port < 65535 else 8081}"
+        ) from error
+    return listener
+
+
+def _open_log(folder: Path, level: Level) -> LogWriter:
+    try:
+        return LogWriter(folder, level)
+    except OSError as error:
+        raise ServingError(
+            f"The log cannot be written to {folder}: {error.strerror}. Make the folder writable, "
+            "or serve with --log off."
+        ) from error
+
+
+def _greeting(router: Router, listener: socket.socket, options: Options, folder: Path) -> str:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    names = " and ".join(model.name for model in router.models)
+    lines = [
+        f"Serving {names} ({options.environment}, release {router.release.number}) at {url}",
+        f"  try it  {url}/docs",
+        f"  log     {options.log}, {_LOG_SAID[options.log]}"
+        + ("" if options.log == "off" else f": {folder}"),
+    ]
+    if options.replay:
+        lines.append("  replay  predictions count as arrived at their event time")
+    return "\n".join(lines)
+
+
+def _run(app: App, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        http="httptools",
+        ws="none",
+        loop="auto",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    server = _Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

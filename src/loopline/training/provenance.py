@@ -1,0 +1,53 @@
+"""What a run was made with: code and environment."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("loopline", "numpy", "scipy", "scikit-learn", "optuna", "polars")
+_ALSO = {"pandas": "pandas", "lightgbm": "lightgbm", "xgboost": "xgboost", "torch": "torch"}
+"""Module to package: recorded where the team's own estimator has imported it."""
+
+
+def environment(*, custom: bool) -> dict[str, str]:
+    """Return Python, the machine and the versions that decide what is trained."""
+    packages = list(_PACKAGES)
+    if custom:
+        packages += [package for module, package in _ALSO.items() if module in sys.modules]
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            found[package] = "unknown"
+    return found
+
+
+def code(root: Path) -> dict[str, Any]:
+    """Return the Git commit, whether the folder differs from it, and the hash of the team's code.
+
+    `commit` and `dirty` are None outside Git or without it.
+    """
+    commit, dirty = _git(root)
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("*.py"), *root.glob("tests/model/**/*.py")]):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return {"commit": commit, "dirty": dirty, "files": digest.hexdigest()}
+
+
+def _git(root: Path) -> tuple[str | None, bool | None]:
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "."]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    lines = told.stdout.splitlines()
+    oid = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
+    if oid is None or oid == "(initial)":
+        return None, None
+    return oid, any(not line.startswith("#") for line in lines)

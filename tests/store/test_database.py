@@ -1,0 +1,229 @@
+"""One writer at a time, a schema that is current, and clear refusals."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect, text
+
+from loopline.errors import StoreError
+from loopline.store import database as module
+from loopline.store.database import Database, metadata
+from loopline.store.ledger import Ledger
+
+
+def test_the_migrated_schema_is_the_one_the_code_describes(database):
+    found = inspect(database.engine)
+
+    assert set(found.get_table_names()) == {*metadata.tables, "schema"}
+    for name, table in metadata.tables.items():
+        columns = found.get_columns(name)
+        assert [column["name"] for column in columns] == [column.name for column in table.columns]
+        assert [column["nullable"] for column in columns] == [c.nullable for c in table.columns]
+        key = found.get_pk_constraint(name)["constrained_columns"]
+        assert key == [column.name for column in table.primary_key]
+
+
+def test_opening_again_changes_nothing_and_a_later_migration_is_applied_once(
+    tmp_path, monkeypatch
+):
+    url = f"sqlite:///{tmp_path / 'loopline.db'}"
+    with Database(url).begin() as connection:
+        connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+
+    later = tmp_path / "migrations"
+    later.mkdir()
+    for file in module._MIGRATIONS.glob("*.sql"):
+        (later / file.name).write_text(file.read_text())
+    (later / "0002_later.sql").write_text("ALTER TABLE leases ADD COLUMN note TEXT;")
+    monkeypatch.setattr(module, "_MIGRATIONS", later)
+    Database(url)
+
+    with Database(url).read() as connection:
+        assert connection.execute(text("SELECT * FROM leases")).all() == [("fold", "ada", 1, None)]
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'loopline.db'}"
+    Database(url).close()
+    with monkeypatch.context() as patch:
+        later = tmp_path / "migrations"
+        later.mkdir()
+        (later / "0001_first.sql").write_text("")
+        (later / "0002_bad.sql").write_text("CREATE TABLE more (a TEXT); DROP TABLE no_such;")
+        patch.setattr(module, "_MIGRATIONS", later)
+        with pytest.raises(StoreError, match="no such table: no_such"):
+            Database(url)
+
+    assert "more" not in inspect(Database(url).engine).get_table_names()
+
+
+def test_a_database_of_a_newer_loopline_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'loopline.db'}"
+    with Database(url).begin() as connection:
+        connection.execute(text("UPDATE schema SET number = 9000"))
+
+    with pytest.raises(StoreError, match=r"schema 9000, but this Loopline knows only up to \d"):
+        Database(url)
+
+
+def test_a_file_that_is_no_database_and_a_url_that_is_none_are_refused(tmp_path):
+    (tmp_path / "loopline.db").write_text("this is a letter to my mother, not a database\n" * 40)
+
+    with pytest.raises(StoreError, match="cannot be used: file is not a database"):
+        Database(f"sqlite:///{tmp_path / 'loopline.db'}")
+    with pytest.raises(StoreError, match="not a database's URL"):
+        Database("loopline.db")
+    with pytest.raises(StoreError, match="names mysql, which is not supported"):
+        Database("mysql://localhost/loopline")
+
+
+def test_a_failed_transaction_leaves_nothing(database):
+    with pytest.raises(ZeroDivisionError), database.begin() as connection:
+        connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+        1 / 0  # noqa: B018 - raises
+
+    with database.read() as connection:
+        assert connection.execute(text("SELECT * FROM leases")).all() == []
+
+
+def test_what_a_reader_writes_is_not_kept(database):
+    with database.read() as connection:
+        connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+
+    with database.read() as connection:
+        assert connection.execute(text("SELECT * FROM leases")).all() == []
+
+
+def test_a_reader_goes_on_while_a_writer_writes(database):
+    with database.begin() as writing:
+        writing.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+        with database.read() as reading:
+            assert reading.execute(text("SELECT * FROM leases")).all() == []
+
+
+def test_a_writer_waits_for_another_and_gives_up_with_a_clear_message(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'loopline.db'}"
+    database = Database(url)
+    done = threading.Event()
+
+    def hold() -> None:
+        with database.begin():
+            holding.set()
+            done.wait(10)
+
+    holding = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holding.wait(10)
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.2)
+    impatient = Database(url)
+
+    with pytest.raises(StoreError, match="Another process has been writing to sqlite:///"):
+        impatient.begin().__enter__()
+    monkeypatch.setattr(module, "BUSY_SECONDS", 10.0)
+    patient = Database(url)
+    threading.Timer(0.3, done.set).start()
+    with patient.begin() as connection:
+        connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+    holder.join()
+
+
+def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path):
+    script = "import sys; from loopline.store.database import Database; Database(sys.argv[1])"
+    url = f"sqlite:///{tmp_path / 'home' / 'loopline.db'}"
+
+    opening = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
+
+    assert [process.wait(60) for process in opening] == [0, 0, 0]
+
+
+def test_a_lease_is_for_one_holder_until_it_ends_or_is_given_back(database, now):
+    later = now + timedelta(seconds=31)
+
+    assert database.take_lease("fold", "ada", now=now, seconds=30)
+    assert not database.take_lease("fold", "bob", now=now, seconds=30)
+    assert database.take_lease("fold", "ada", now=now, seconds=30)
+    assert database.take_lease("fold", "bob", now=later, seconds=30)
+    database.give_lease("fold", "ada")
+    assert not database.take_lease("fold", "ada", now=later, seconds=30)
+    database.give_lease("fold", "bob")
+    assert database.take_lease("fold", "ada", now=later, seconds=30)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("no PostgreSQL server is installed")
+    with tempfile.TemporaryDirectory() as folder, _server(programs[-1], Path(folder)) as url:
+        yield url
+
+
+class TestPostgresql:
+    """The same code on a server of its own."""
+
+    def test_threads_that_append_at_once_make_one_chain(self, url, now):
+        Database(url).close()
+        database = Database(url)
+        ledger = Ledger(database, "churn", "ada")
+        threads = [
+            threading.Thread(
+                target=lambda: [
+                    ledger.append("run.finished", "run-1", {"x": 1}, now=now) for _ in range(50)
+                ]
+            )
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert ledger.verify() == 150
+        database.close()
+
+    def test_schema_and_leases_are_the_same(self, url, now):
+        database = Database(url)
+
+        assert set(inspect(database.engine).get_table_names()) == {*metadata.tables, "schema"}
+        assert database.take_lease("fold", "ada", now=now, seconds=30)
+        assert not database.take_lease("fold", "bob", now=now, seconds=30)
+        database.close()
+
+    def test_a_server_that_is_not_there_is_one_clear_message(self, url):
+        with pytest.raises(StoreError, match="postgresql.*cannot be used: connection"):
+            Database("postgresql://postgres:secret@127.0.0.1:1/postgres")
+
+
+@contextmanager
+def _server(programs: Path, folder: Path) -> Iterator[str]:
+    """A PostgreSQL of its own on a free port; as root it runs as the user postgres."""
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        shutil.chown(folder, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = folder / "data"
+    silent: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
+    subprocess.run([programs / "initdb", "-A", "trust", "-U", "postgres", place], **silent)
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    control = [programs / "pg_ctl", "-D", place, "-w", "-l", folder / "log"]
+    subprocess.run([*control, "-o", options, "start"], **silent)
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **silent)

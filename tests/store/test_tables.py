@@ -1,0 +1,133 @@
+"""Delta tables: appended exactly once, read as of any version."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from loopline.errors import StoreError
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+
+@pytest.fixture
+def tables(objects) -> Tables:
+    return Tables(objects)
+
+
+@pytest.fixture
+def january(flights) -> pl.DataFrame:
+    return flights.filter(pl.col("month") == 1).head(5000)
+
+
+def test_real_rows_come_back_in_their_order_with_their_types(tables, january):
+    typed = january.with_columns(pl.col("time_hour").cast(pl.Datetime("us", "UTC")))
+
+    version = tables.write("snapshots/flights", typed)
+
+    assert version == 0
+    assert tables.read("snapshots/flights").equals(typed, null_equal=True)
+    assert tables.read("snapshots/flights").schema == typed.schema
+
+
+def test_an_arrow_table_is_written_as_well(tables):
+    tables.write("a", pa.table({"x": [1, 2]}))
+
+    assert tables.read("a").to_dict(as_series=False) == {"x": [1, 2]}
+
+
+def test_an_older_version_is_still_there(tables):
+    tables.write("a", pl.DataFrame({"x": [1]}))
+    tables.write("a", pl.DataFrame({"x": [2]}), mode="overwrite")
+
+    assert tables.read("a")["x"].to_list() == [2]
+    assert tables.read("a", version=0)["x"].to_list() == [1]
+    with pytest.raises(StoreError, match="no table a at version 7"):
+        tables.read("a", version=7)
+
+
+def test_only_the_columns_asked_for_are_given(tables):
+    tables.write("a", pl.DataFrame({"x": [1], "y": [2]}))
+
+    assert tables.read("a", columns=["y"]).to_dict(as_series=False) == {"y": [2]}
+
+
+def test_a_new_column_is_added_and_an_absent_one_is_null(tables):
+    tables.write("a", pl.DataFrame({"x": [1]}))
+    tables.write("a", pl.DataFrame({"y": ["new"]}))
+
+    rows = tables.read("a").sort("y", nulls_last=True).rows(named=True)
+    assert rows == [{"x": None, "y": "new"}, {"x": 1, "y": None}]
+
+
+def test_a_column_of_another_type_is_refused_and_nothing_is_written(tables):
+    tables.write("a", pl.DataFrame({"x": [1]}))
+
+    with pytest.raises(StoreError, match="Could not write the table a"):
+        tables.write("a", pl.DataFrame({"x": ["one"]}))
+
+    assert tables.read("a")["x"].to_list() == [1]
+
+
+def test_categories_and_columns_without_any_value_become_text(tables):
+    frame = pl.DataFrame({"empty": [None, None], "kind": ["a", "b"]})
+
+    tables.write("a", frame.with_columns(pl.col("kind").cast(pl.Categorical)))
+
+    assert tables.read("a").schema == {"empty": pl.String, "kind": pl.String}
+
+
+def test_a_transaction_done_before_does_nothing(tables):
+    rows = pl.DataFrame({"x": [1]})
+
+    first = tables.write("a", rows, transaction=("segment-1", 100))
+    again = tables.write("a", rows, transaction=("segment-1", 100))
+    earlier = tables.write("a", rows, transaction=("segment-1", 50))
+    later = tables.write("a", rows, transaction=("segment-1", 200))
+    other = tables.write("a", rows, transaction=("segment-2", 10))
+
+    assert [first, again, earlier, later, other] == [0, 0, 0, 1, 2]
+    assert tables.read("a").height == 3
+    assert tables.transaction("segment-1", "a") == 200
+    assert tables.transaction("segment-3", "a") is None
+    assert tables.transaction("segment-1", "no/table") is None
+
+
+def test_an_absent_table_is_said_to_be_absent(tables):
+    assert not tables.exists("a/b")
+    with pytest.raises(StoreError, match=r"There is no table a/b in file://"):
+        tables.read("a/b")
+
+
+def test_a_key_that_leaves_the_store_is_refused(tables):
+    with pytest.raises(StoreError, match="is not a key"):
+        tables.write("../a", pl.DataFrame({"x": [1]}))
+
+
+def test_two_processes_that_append_the_same_transactions_write_each_once(tmp_path):
+    script = """
+import sys
+import polars as pl
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+tables = Tables(Objects(sys.argv[1]))
+for number in range(1, 13):
+    tables.write("log", pl.DataFrame({"x": [number]}), transaction=("fold", number))
+"""
+    url = (tmp_path / "store").as_uri()
+    writers = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(2)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+
+    assert sorted(Tables(Objects(url)).read("log")["x"]) == list(range(1, 13))
+
+
+def test_a_lazy_read_filters_by_time(tables):
+    times = [datetime(2013, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
+    tables.write("log", pl.DataFrame({"at": times}))
+
+    late = tables.scan("log").filter(pl.col("at") > times[0]).collect()
+
+    assert late["at"].to_list() == times[1:]
