@@ -27,12 +27,13 @@ def customers() -> pl.DataFrame:
     rng = random.Random(3)
     rows = []
     for number in range(600):
+        day = f"2024-{1 + number % 12:02d}-{1 + number % 28:02d}"
         age = rng.randint(18, 89)
         left = age / 90 + rng.gauss(0, 0.3) > 0.75
         rows.append(
             {
                 "customer_id": f"C{number:05d}",
-                "Created At": f"2024-{1 + number % 12:02d}-{1 + number % 28:02d} {number % 24:02d}:30",
+                "Created At": f"{day} {number % 24:02d}:30",
                 "birth_date": f"19{50 + number % 50}-01-{1 + number % 28:02d}",
                 "contact": f"u{number}@mail.example",
                 "First Name": f"{rng.choice(['Ann', 'Zoë', 'Ida'])} {number % 97}",

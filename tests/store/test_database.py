@@ -34,9 +34,7 @@ def test_the_migrated_schema_is_the_one_the_code_describes(database):
         assert key == [column.name for column in table.primary_key]
 
 
-def test_opening_again_changes_nothing_and_a_later_migration_is_applied_once(
-    tmp_path, monkeypatch
-):
+def test_opening_again_changes_nothing_and_a_later_migration_is_applied_once(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'loopline.db'}"
     with Database(url).begin() as connection:
         connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
@@ -89,9 +87,13 @@ def test_a_file_that_is_no_database_and_a_url_that_is_none_are_refused(tmp_path)
 
 
 def test_a_failed_transaction_leaves_nothing(database):
-    with pytest.raises(ZeroDivisionError), database.begin() as connection:
-        connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
-        1 / 0  # noqa: B018 - raises
+    def fail_halfway():
+        with database.begin() as connection:
+            connection.execute(text("INSERT INTO leases VALUES ('fold', 'ada', 1)"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
 
     with database.read() as connection:
         assert connection.execute(text("SELECT * FROM leases")).all() == []
@@ -203,7 +205,7 @@ class TestPostgresql:
         database.close()
 
     def test_a_server_that_is_not_there_is_one_clear_message(self, url):
-        with pytest.raises(StoreError, match="postgresql.*cannot be used: connection"):
+        with pytest.raises(StoreError, match=r"postgresql.*cannot be used: connection"):
             Database("postgresql://postgres:secret@127.0.0.1:1/postgres")
 
 
@@ -218,12 +220,15 @@ def _server(programs: Path, folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = folder / "data"
-    silent: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
-    subprocess.run([programs / "initdb", "-A", "trust", "-U", "postgres", place], **silent)
+
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
+
+    run(programs / "initdb", "-A", "trust", "-U", "postgres", place)
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
     control = [programs / "pg_ctl", "-D", place, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], **silent)
+    run(*control, "-o", options, "start")
     try:
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **silent)
+        run(*control, "-m", "immediate", "stop")

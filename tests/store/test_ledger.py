@@ -8,7 +8,6 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import text
 
 from loopline.errors import BrokenLedgerError
 from loopline.store.database import Database
@@ -27,7 +26,7 @@ def change(ledger: Ledger, *statements: str) -> None:
     """Do what someone with a database client could."""
     with ledger.database.begin() as connection:
         for statement in statements:
-            connection.execute(text(statement))
+            connection.exec_driver_sql(statement)
 
 
 def test_an_event_says_who_when_what_and_what_came_before(ledger, now):
@@ -58,7 +57,9 @@ def test_the_hash_is_sha_256_over_the_hash_before_and_the_canonical_json(ledger,
 
 
 def test_numbers_that_json_cannot_hold_become_null(ledger, now):
-    event = ledger.append("finding.opened", "x", {"value": float("nan"), "z": float("inf")}, now=now)
+    event = ledger.append(
+        "finding.opened", "x", {"value": float("nan"), "z": float("inf")}, now=now
+    )
 
     assert event.payload == {"value": None, "z": None}
     assert ledger.verify() == 1
@@ -69,7 +70,7 @@ def test_times_are_stored_in_utc_and_a_time_without_zone_is_refused(ledger, now)
 
     assert iso(now.astimezone(sydney)) == "2013-04-01T12:30:00Z"
     with pytest.raises(ValueError, match="has no time zone"):
-        ledger.append("run.finished", "run-1", {}, now=datetime(2013, 4, 1))  # noqa: DTZ001
+        ledger.append("run.finished", "run-1", {}, now=datetime(2013, 4, 1))
     assert ledger.events() == []
 
 
@@ -94,10 +95,14 @@ def test_projects_in_one_database_have_chains_of_their_own(database, now):
 
 
 def test_an_event_is_part_of_the_transaction_it_is_given(ledger, now):
-    with pytest.raises(ZeroDivisionError), ledger.database.begin() as connection:
-        ledger.append("a", "x", {}, now=now, connection=connection)
-        assert len(ledger.events(connection=connection)) == 1
-        1 / 0  # noqa: B018 - raises
+    def fail_after_appending():
+        with ledger.database.begin() as connection:
+            ledger.append("a", "x", {}, now=now, connection=connection)
+            assert len(ledger.events(connection=connection)) == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_appending()
 
     assert ledger.events() == []
     assert ledger.verify() == 0
@@ -118,9 +123,7 @@ for number in range(200):
     ledger.append("run.finished", str(number), {}, now=datetime.now(UTC))
 """
     url = f"sqlite:///{tmp_path / 'loopline.db'}"
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script, url, who]) for who in ("ada", "bob")
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", script, url, who]) for who in ("ada", "bob")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
 
     ledger = Ledger(Database(url), "churn", "eve")
@@ -163,13 +166,13 @@ def test_a_changed_digit_in_a_payload_is_named(ten):
         ten.verify()
 
 
-def test_an_event_that_was_rewritten_with_a_fitting_hash_breaks_the_next_link(ten):
+def test_an_event_that_was_rewritten_with_a_fitting_hash_breaks_the_next_link(ten, now):
     other = Ledger(Database("sqlite://"), "churn", "mallory")
-    forged = other.append("run.finished", "run-1", {"auc": 1}, now=datetime.fromisoformat(AT))
+    forged = other.append("run.finished", "run-1", {"auc": 1}, now=now)
     row = f"payload = '{{\"auc\":1}}', actor = 'mallory', hash = '{forged.hash}'"
     change(ten, f"UPDATE events SET {row} WHERE number = 1")
 
-    with pytest.raises(BrokenLedgerError, match=r"event 2 .*event 1 was replaced"):
+    with pytest.raises(BrokenLedgerError, match=r"event 2 .*Event 1 was replaced"):
         ten.verify()
 
 
@@ -229,6 +232,3 @@ def test_a_damaged_head_is_not_taken_for_a_good_one(ten, tmp_path):
 
     with pytest.raises(BrokenLedgerError, match="should hold the last event's number"):
         ten.verify()
-
-
-AT = "2013-04-01T12:30:00+00:00"

@@ -208,7 +208,7 @@ class TestPathsFilesArchives:
         ],
     )
     def test_a_store_url_with_another_scheme_or_a_way_around_is_refused(self, url):
-        with pytest.raises(StoreError, match="is not a .*URL"):
+        with pytest.raises(StoreError, match=r"is not a .*URL"):
             Objects(url)
 
     def test_a_temporary_file_has_a_name_that_cannot_be_guessed_or_listed(

@@ -56,9 +56,8 @@ def _summary(created: "Created", data: Path) -> list[str]:
     if kept_out:
         lines.append("  kept out of the model (loopline.yaml says more):")
         width = min(30, max(len(column.name) for column in kept_out))
-        lines += [
-            f"    {column.name:{width}}  {column.why or column.keys['type']}" for column in kept_out[:15]
-        ]
+        said = {column.name: column.why or column.keys["type"] for column in kept_out[:15]}
+        lines += [f"    {name:{width}}  {why}" for name, why in said.items()]
         lines += [f"    and {len(kept_out) - 15} more"] if len(kept_out) > 15 else []
     lines += ["Next:", f"  cd {folder}", "  loopline check", "  loopline run"]
     return lines

@@ -26,7 +26,7 @@ from loopline.cli.main import project_option
 )
 @click.option("--replay", is_flag=True, help="Count predictions as arrived at their event time.")
 @project_option
-def command(  # noqa: PLR0913 - one parameter an option
+def command(
     environment: str,
     port: int,
     host: str,

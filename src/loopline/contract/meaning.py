@@ -187,8 +187,8 @@ def _column(column: Column) -> Iterator[tuple[str, str]]:
     low, high = column.minimum, column.maximum
     if low is not None and high is not None and low > high:
         yield "maximum", f"is {high:g}, below the minimum {low:g}."
-    if column.categories is not None and column.type not in (None, "category", "text"):
-        yield "categories", f"is for categories, and this column's type is {column.type}."
+    if column.categories is not None and column.type == "time":
+        yield "categories", "is for values that repeat, and this column's type is time."
     elif column.categories is not None and len(set(column.categories)) < len(column.categories):
         yield "categories", "names a category twice."
     if column.leaks and column.feature and "feature" in column.model_fields_set:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 Columns = dict[str, np.ndarray]
 """Column to values, all of one length."""
 
+SPACE = (
+    " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
+    "\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""What is stripped: Unicode's white space, as in polars; Python's strip takes four signs more."""
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 WHOLE = r"^([+-]?[0-9]+)\.0+$"
 """A whole number as tools write it after a column had a gap: 5.0 is the category 5."""
@@ -37,6 +42,7 @@ FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 _NUMBER, _WHOLE, _TIME = re.compile(NUMBER), re.compile(WHOLE), re.compile(TIME)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+BEYOND_INTEGERS = 2.0**63
 NAT = np.iinfo(np.int64).min
 """The integer inside numpy's NaT."""
 
@@ -46,7 +52,7 @@ def canonical_text(value: Any) -> str | None:
     if value is None or value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
         return None
     if isinstance(value, str):
-        text = value.strip()
+        text = value.strip(SPACE)
         return whole[1] if text.endswith("0") and (whole := _WHOLE.match(text)) else text
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
@@ -102,7 +108,7 @@ def from_values(
     unheard = missing_numbers(tuple(missing))
     for place, raw in enumerate(values):
         if isinstance(raw, str):
-            value: Any = raw.strip()
+            value: Any = raw.strip(SPACE)
             absent = value in missing
         else:
             value = raw
@@ -166,7 +172,8 @@ def _number(value: Any) -> float | None:
 
 def _integer(value: Any) -> float | None:
     number = _number(value)
-    return number if number is not None and number == number // 1 else None
+    fits = number is not None and number.is_integer() and abs(number) < BEYOND_INTEGERS
+    return number if fits else None
 
 
 def _boolean(value: Any) -> float | None:

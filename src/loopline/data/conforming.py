@@ -13,7 +13,16 @@ import polars as pl
 
 from loopline.contract.schema import Contract
 from loopline.data import row_sql
-from loopline.data.columns import FALSE, NUMBER, TIME, TRUE, WHOLE, canonical_text, missing_numbers
+from loopline.data.columns import (
+    BEYOND_INTEGERS,
+    FALSE,
+    NUMBER,
+    TIME,
+    TRUE,
+    WHOLE,
+    canonical_text,
+    missing_numbers,
+)
 from loopline.errors import DataError
 
 _DTYPES: dict[str, pl.DataType] = {
@@ -166,9 +175,10 @@ def _read(dtype: pl.DataType, name: str, kind: str) -> pl.Expr:
     number = pl.when(number.is_finite()).then(number)
     if kind == "number":
         return number.alias(name)
-    whole = pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)
+    fits = (number == number.floor()) & (number.abs() < BEYOND_INTEGERS)
+    whole = pl.when(fits).then(number).cast(pl.Int64, strict=False)
     exact = column.cast(pl.Int64, strict=False) if is_text or dtype.is_integer() else whole
-    return pl.coalesce(exact, whole).alias(name)
+    return pl.when(fits).then(pl.coalesce(exact, whole)).alias(name)
 
 
 def _time(dtype: pl.DataType, column: pl.Expr) -> pl.Expr:

@@ -92,8 +92,8 @@ def _repeated(
         twins = int(np.isin(rows[held_out], rows[parts.train]).sum())
         if twins:
             yield (
-                f"{twins:,} of {len(held_out):,} held-out rows ({twins / len(held_out):.1%}) equal a "
-                "training row in every feature and in the target: figures may flatter the model."
+                f"{twins:,} of {len(held_out):,} held-out rows ({twins / len(held_out):.1%}) "
+                "equal a training row in every feature and in the target: figures may flatter."
             )
     if data.key is not None and data.split.by != "hash":
         keys = frame.get_column(data.key)
@@ -160,12 +160,13 @@ def _binned(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Return the number of each value's bin: hundredths of the training rows, or a category."""
     if values.dtype == object:
         places: dict[object, int] = {}
-        return np.array([places.setdefault(value, len(places)) for value in values.tolist()])
+        numbers = [places.setdefault(value, len(places)) for value in values.tolist()]
+        return np.array(numbers, dtype=np.int64)
     known = values[train][~np.isnan(values[train])]
     if not len(known):
-        return np.isnan(values).astype(np.int64)
+        return np.zeros(len(values), dtype=np.int64)
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, values, side="right")
+    bins: np.ndarray = np.searchsorted(edges, values, side="right")
     bins[np.isnan(values)] = len(edges) + 1
     return bins
 

@@ -79,10 +79,10 @@ class Builder:
         """Return `value`, a null as one of `kind`."""
         return self.step("null", [], kind, kind=kind) if value.kind == "null" else value
 
-    def alike(self, nodes: Sequence["Node"], ordered: bool = False) -> list[Value]:
+    def alike(self, nodes: Sequence["Node"], *, equated: bool = False) -> list[Value]:
         """Return the values of `nodes`, all of one kind; literals take the columns' side.
 
-        A number may name a category (`zone = 5`) unless they are `ordered`: as texts, 10 < 9.
+        Where they are `equated`, a number or a truth may name a category: `zone = 5`.
         """
         values = [self.build(node) for node in nodes]
         kinds = [value.kind for value in values if value.kind != "null"]
@@ -93,7 +93,8 @@ class Builder:
         adapted = []
         for value, node in zip(values, nodes, strict=True):
             fitting = self._adapt(self.settled(value, kind), kind)
-            if fitting is None or (ordered and value.kind == "number" and kind == "text"):
+            renamed = kind == "text" and value.kind in {"number", "logic"}
+            if fitting is None or (renamed and not equated):
                 self.refuse(
                     node,
                     f"{self.text_of(node)} is {_WORDS[value.kind]} beside {_WORDS[kind]}"
@@ -135,7 +136,8 @@ class Builder:
         if node.args.get("table") is not None:
             self.refuse(node, f'a column is written alone, and one with a dot as "{node.sql()}"')
         if name not in self.types:
-            near = difflib.get_close_matches(name, self.types, n=1, cutoff=0.5)
+            near = [other for other in self.types if other.startswith(f"{name}-")]
+            near += difflib.get_close_matches(name, self.types, n=1, cutoff=0.5)
             known = near[0] if near else ", ".join(list(self.types)[:8])
             written = f'"{known}"' if near and not known.isidentifier() else known
             hint = f"Did you mean {written}?" if near else f"Columns there: {written}."

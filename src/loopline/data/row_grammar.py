@@ -106,7 +106,7 @@ def _compare(name: str, mirrored: bool, negated: bool, builder: Builder, node: "
     for operand in (node.this, node.expression):
         if type(operand).__name__ == "Null":
             builder.refuse(node, "nothing equals null: write `is null` or `is not null`")
-    left, right = builder.alike([node.this, node.expression], ordered=name != "eq")
+    left, right = builder.alike([node.this, node.expression], equated=name == "eq")
     if mirrored:
         left, right = right, left
     value = _comparison(builder, name, left, right)
@@ -115,7 +115,7 @@ def _compare(name: str, mirrored: bool, negated: bool, builder: Builder, node: "
 
 def _between(builder: Builder, node: "Node") -> Value:
     bounds = [node.args["low"], node.args["high"]]
-    value, low, high = builder.alike([node.this, *bounds], ordered=True)
+    value, low, high = builder.alike([node.this, *bounds])
     above = _comparison(builder, "le", low, value)
     below = _comparison(builder, "le", value, high)
     return builder.step("and", [above, below], kind="logic")
@@ -124,7 +124,7 @@ def _between(builder: Builder, node: "Node") -> Value:
 def _in(builder: Builder, node: "Node") -> Value:
     if any(type(option).__name__ == "Null" for option in node.expressions):
         builder.refuse(node, "null in a list is never found: leave it out, or add `or ... is null`")
-    value, *options = builder.alike([node.this, *node.expressions])
+    value, *options = builder.alike([node.this, *node.expressions], equated=True)
     if value.kind == "text" and all(builder.is_constant(option) for option in options):
         known = [builder.literal(option) for option in options]
         return builder.step("among", [value], known, kind="logic")
@@ -157,7 +157,7 @@ def _case(builder: Builder, node: "Node") -> Value:
     steps = []
     for branch, value in zip(branches, values, strict=False):
         if node.this:
-            left, right = builder.alike([node.this, branch.this])
+            left, right = builder.alike([node.this, branch.this], equated=True)
             condition = _comparison(builder, "eq", left, right)
         else:
             condition = builder.of("logic", branch.this)
@@ -184,7 +184,7 @@ def _coalesce(builder: Builder, node: "Node") -> Value:
 
 
 def _nullif(builder: Builder, node: "Node") -> Value:
-    value, unwanted = builder.alike([node.this, node.expression])
+    value, unwanted = builder.alike([node.this, node.expression], equated=True)
     same = _comparison(builder, "eq", value, unwanted)
     nothing = builder.step("null", [], value.kind, kind=value.kind)
     return builder.step("case", [same, nothing, value], kind=value.kind)

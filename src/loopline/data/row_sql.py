@@ -100,4 +100,4 @@ def names(sql: str) -> tuple[str, ...]:
         node = sqlglot.parse_one(sql[:_LONGEST], dialect="duckdb")
     except (SqlglotError, RecursionError) as error:
         raise RowSqlError(_syntax(sql, error)) from error
-    return tuple(dict.fromkeys(column.name for column in node.find_all(exp.Column)))
+    return tuple(dict.fromkeys(column.name for column in node.find_all(exp.Column, bfs=False)))

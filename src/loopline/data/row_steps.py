@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from loopline.data.columns import Columns, canonical_text, parse_number
+from loopline.data.columns import SPACE, Columns, canonical_text, parse_number
 
 Array = Any
 """A numpy array of one of the column types, or of truth."""
@@ -78,6 +78,11 @@ def _constant(value: object, kind: str) -> Array:
 
 def _finite(numbers: Array) -> Array:
     return numbers + (numbers - numbers)  # infinity minus itself is NaN; -0.0 becomes 0.0
+
+
+def _power(base: Array, exponent: Array) -> Array:
+    # To numpy the zeroth power of missing is 1, and so is any power of 1.
+    return _finite(np.power(base, exponent)) + (base - base) + (exponent - exponent)
 
 
 def _round(numbers: Array, digits: int) -> Array:
@@ -279,7 +284,7 @@ _OPERATIONS: dict[str, Callable[..., Array]] = {
     "ln": lambda a: _finite(np.log(a)),
     "log10": lambda a: _finite(np.log10(a)),
     "sqrt": np.sqrt,
-    "power": lambda a, b: _finite(np.power(a, b)),
+    "power": _power,
     "least": np.fmin,
     "greatest": np.fmax,
     "lt": _less,
@@ -310,7 +315,7 @@ _OPERATIONS: dict[str, Callable[..., Array]] = {
     "replace": lambda texts, old, new: _texts(texts, lambda text: text.replace(old, new)),
     "join": _join,
     "concat": _concat,
-    "text_to_number": lambda texts: _numbers(texts, lambda text: parse_number(text.strip())),
+    "text_to_number": lambda texts: _numbers(texts, lambda text: parse_number(text.strip(SPACE))),
     "number_to_text": lambda a: _objects([canonical_text(value) for value in a.tolist()]),
     "logic_to_number": _FLAGS.take,
     "logic_to_text": lambda truths: _objects([(None, "true", "false")[t] for t in truths.tolist()]),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from loopline.contract.schema import Contract
 from loopline.errors import StoreError
 from loopline.store.ledger import Ledger
 from loopline.store.tables import Tables
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from loopline.data.validation import Validation
 
 _ROW = "_row"
 """Keeps the order, which a Delta table of many files does not."""
@@ -45,25 +46,24 @@ class Snapshot:
 
 
 def freeze(
-    frame: "pl.DataFrame",
+    validation: "Validation",
     types: Mapping[str, str],
-    contract: Contract,
     tables: Tables,
     ledger: Ledger,
     *,
     source: str,
-    quarantine: "pl.DataFrame",
     now: datetime,
 ) -> Snapshot:
-    """Keep the rows of `frame`, typed as `types`, and return their snapshot.
+    """Keep the good rows of `validation`, typed as `types`, and return their snapshot.
 
-    Rows in `quarantine` go to a table of their own, once for each snapshot.
+    The rows set apart go to a table of their own, once for each snapshot.
     """
+    frame, quarantine = validation.good, validation.quarantine
     digest = content_hash(frame, types)
     snapshot = Snapshot(
         id=f"snap-{digest[:12]}",
         hash=digest,
-        table=f"snapshots/{contract.project}",
+        table=f"snapshots/{ledger.project}",
         table_version=0,
         rows=frame.height,
         columns=dict(types),
@@ -71,7 +71,7 @@ def freeze(
         quarantined=quarantine.height,
         frozen_at=now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
     )
-    _set_apart(quarantine, snapshot, contract, tables, ledger, now)
+    _set_apart(quarantine, snapshot, tables, ledger, now)
     found = _frozen(snapshot, tables, ledger)
     if found is not None:
         return replace(found, quarantined=quarantine.height)
@@ -91,8 +91,8 @@ def load(snapshot: Snapshot, tables: Tables) -> "pl.DataFrame":
     frame = kept.sort(_ROW).drop(_ROW)
     if content_hash(frame, snapshot.columns) != snapshot.hash:
         raise StoreError(
-            f"The table {snapshot.table} at version {snapshot.table_version} does not hold the rows "
-            f"of {snapshot.id} any more. Run again from the source with: loopline run --fresh"
+            f"Version {snapshot.table_version} of the table {snapshot.table} does not hold the "
+            f"rows of {snapshot.id} any more. Freeze them again with: loopline run --fresh"
         )
     return frame
 
@@ -104,15 +104,15 @@ def content_hash(frame: "pl.DataFrame", types: Mapping[str, str]) -> str:
     digest = hashlib.sha256(msgspec.json.encode([frame.height, list(types.items())]))
     for name in types:
         column = frame.get_column(name)
-        digest.update(column.is_null().to_numpy())
+        digest.update(column.is_null().to_numpy().tobytes())
         if column.dtype == pl.String:
             full = column.fill_null("")
-            digest.update(full.str.len_bytes().to_numpy())
-            digest.update("".join(full.to_list()).encode())
+            digest.update(full.str.len_bytes().to_numpy().tobytes())
+            digest.update(str(full.str.join("").item()).encode())
         else:
-            full = column.to_physical().cast(pl.Float64 if column.dtype == pl.Float64 else pl.Int64)
+            full = column.to_physical().cast(pl.Float64 if column.dtype.is_float() else pl.Int64)
             # Adding zero makes -0.0 and 0.0, which are equal, one.
-            digest.update((full.fill_null(0) + 0).to_numpy())
+            digest.update((full.fill_null(0) + 0).to_numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -127,7 +127,6 @@ def _frozen(snapshot: Snapshot, tables: Tables, ledger: Ledger) -> Snapshot | No
 def _set_apart(
     quarantine: "pl.DataFrame",
     snapshot: Snapshot,
-    contract: Contract,
     tables: Tables,
     ledger: Ledger,
     now: datetime,
@@ -140,7 +139,7 @@ def _set_apart(
     known = ledger.events(("data.quarantined",), subject=snapshot.id)
     if any(event.payload["hash"] == digest for event in known):
         return
-    key = f"quarantine/{contract.project}"
+    key = f"quarantine/{ledger.project}"
     version = tables.write(key, quarantine.with_columns(_snapshot=pl.lit(snapshot.id)))
     payload = {
         "hash": digest, "table": key, "table_version": version, "rows": quarantine.height,

@@ -77,9 +77,10 @@ def _in_window(
     if np.isnat(times).all():
         return places
     oldest = np.nanmax(times) - np.timedelta64(window // timedelta(microseconds=1), "us")
-    inside = ~(times < oldest)
-    left_out["older than the window"] = int((~inside).sum())
-    return places[inside]
+    outside = times < oldest
+    left_out["older than the window"] = int(outside.sum())
+    inside: np.ndarray = places[~outside]
+    return inside
 
 
 def _by_time(
@@ -161,8 +162,8 @@ def _check(parts: list[np.ndarray], truth: np.ndarray, contract: Contract) -> No
         sizes = ", ".join(f"{n} {len(p):,}" for n, p in zip(_NAMES, parts, strict=True))
         if not len(places):
             raise SplitError(
-                f"The {name} part of the split by {by} is empty ({sizes} rows). Bring more rows, or "
-                "change data.split in loopline.yaml."
+                f"The {name} part of the split by {by} is empty ({sizes} rows). "
+                "Bring more rows, or change data.split in loopline.yaml."
             )
         wanted = {"binary": 2, "multiclass": 2}.get(contract.problem.task, 0)
         if len(np.unique(truth[places])) < wanted:

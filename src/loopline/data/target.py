@@ -70,8 +70,8 @@ def _classes(contract: Contract, counts: Counter[str]) -> tuple[str, ...]:
     if problem.task == "multiclass":
         if len(counts) > _MOST_CLASSES:
             raise DataError(
-                f"The target '{problem.target}' has {len(counts)} values, more than {_MOST_CLASSES} "
-                "classes. Predict a number with task: regression, or group them with row SQL."
+                f"The target '{problem.target}' has {len(counts)} values, more than "
+                f"{_MOST_CLASSES} classes. Predict a number (task: regression), or group them."
             )
         return tuple(sorted(counts, key=_by_number))
     if len(counts) > 2:

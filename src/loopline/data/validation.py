@@ -147,11 +147,12 @@ def _column_checks(conformed: Conformed, contract: Contract) -> Iterator[_RowChe
         column, value = _column(contract, name), pl.col(name)
         shows = (name,)
         if kind in {"number", "integer"}:
-            for bound, limit, fails in (
-                ("minimum", column.minimum, value < column.minimum),
-                ("maximum", column.maximum, value > column.maximum),
+            for bound, limit, beyond in (
+                ("minimum", column.minimum, pl.Expr.lt),
+                ("maximum", column.maximum, pl.Expr.gt),
             ):
                 if limit is not None:
+                    fails = beyond(value, limit)
                     yield _RowCheck(f"{bound} {limit:g}", name, column.on_fail, fails, shows)
         if column.categories is not None and kind != "time":
             listed = f"categories {', '.join(column.categories[:8])}"

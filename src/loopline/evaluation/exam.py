@@ -21,6 +21,7 @@ from loopline.evaluation.report import Comparison, Report
 from loopline.model.parity import Parity
 from loopline.model.signature import Signature
 from loopline.training.run import Run
+from loopline.training.threads import one_thread
 
 Score = Callable[[Columns], np.ndarray]
 
@@ -55,6 +56,8 @@ class Candidates:
     own: Answer
     baseline: Answer
     champion: Answer | None = None
+    baseline_kept: dict[str, Any] | None = None
+    """What makes the baseline again, for live rows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Proofs:
 def evaluate(
     exam: Exam, run: Run, answers: Candidates, score: Score, proofs: Proofs, now: datetime
 ) -> Report:
-    """Measure everything the report holds, and judge it by the contract.
+    """Measure everything the report holds, and judge it by the contract; on one thread.
 
     Args:
         exam: rows that neither fitted the model nor chose its threshold.
@@ -78,6 +81,13 @@ def evaluate(
         proofs: parity and behavioural tests.
         now: when.
     """
+    with one_thread():
+        draft = _measured(exam, run, answers, score, proofs)
+    created_at = now.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return replace(draft, created_at=created_at, gates=gates(exam.contract, draft))
+
+
+def _measured(exam: Exam, run: Run, answers: Candidates, score: Score, proofs: Proofs) -> Report:
     contract, seed = exam.contract, exam.contract.model.seed
     cards = [
         exam.card(answer)
@@ -91,7 +101,7 @@ def evaluate(
     if champion is not None:
         comparisons += _comparisons(resampled, own.names, 2, champion.name)
     costs = contract.problem.costs
-    draft = Report(
+    return Report(
         run=run.id,
         project=contract.project,
         task=contract.problem.task,
@@ -111,14 +121,13 @@ def evaluate(
         behaviour=proofs.behaviour,
         currency=costs.currency if costs is not None and has_costs(contract.problem) else None,
         latency=latency(exam.columns, exam.signature, score, seed),
-        created_at=now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         primary=primary(contract),
         classes=exam.signature.classes,
         distribution=distribution(contract.problem.task, exam.truth, answers.own.scores),
         confusion=confusion(exam.signature.classes, exam.truth, answers.own),
         parity={} if proofs.parity is None else asdict(proofs.parity),
+        baseline_kept=answers.baseline_kept,
     )
-    return replace(draft, gates=gates(contract, draft))
 
 
 def _comparisons(

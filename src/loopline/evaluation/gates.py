@@ -13,7 +13,7 @@ from loopline.contract.quantities import Amount
 from loopline.contract.schema import Contract, Fairness, Goal
 from loopline.evaluation.report import Estimate, GateResult, Report
 
-_RELATIONS = {
+RELATIONS = {
     "at_least": "at least",
     "at_most": "at most",
     "below_baseline_by": "below the baseline by",
@@ -45,7 +45,7 @@ def figure(report: Report, metric: str, value: float) -> str:
 
 def _goal(goal: Goal, report: Report) -> GateResult:
     [(key, amount)] = goal.conditions.items()
-    name = f"{goal.metric} {_RELATIONS[key]} {_wanted(goal.metric, key, amount, report)}"
+    name = f"{goal.metric} {RELATIONS[key]} {_wanted(goal.metric, key, amount, report)}"
     if goal.metric == "error_rate":
         reason = "error_rate is watched in production; there is nothing to judge before release."
         return GateResult(name, True, None, reason)
@@ -79,11 +79,19 @@ def _wanted(metric: str, key: str, amount: Amount, report: Report) -> str:
 
 
 def _meets(key: str, value: float, amount: Amount, baseline: float | None) -> bool:
-    """Return whether a condition holds; a share of the baseline is of its absolute value."""
-    needed = float(amount)
-    if baseline is not None:
-        margin = needed * abs(baseline) if amount.unit == "%" else needed
-        needed = baseline - margin if key == "below_baseline_by" else baseline + margin
+    return holds(key, value, limit(key, amount, baseline))
+
+
+def limit(key: str, amount: Amount, baseline: float | None) -> float:
+    """Return the value a condition asks for; a share of the baseline is of its absolute value."""
+    if baseline is None or not key.endswith("baseline_by"):
+        return float(amount)
+    margin = amount * abs(baseline) if amount.unit == "%" else float(amount)
+    return baseline - margin if key == "below_baseline_by" else baseline + margin
+
+
+def holds(key: str, value: float, needed: float) -> bool:
+    """Return whether `value` meets the condition `key` at its `limit`."""
     slack = _SLACK * max(1.0, abs(needed))
     if key in {"at_least", "above_baseline_by"}:
         return value >= needed - slack

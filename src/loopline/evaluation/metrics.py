@@ -252,8 +252,8 @@ def _over_classes(top: str, *below: str) -> Callable[[Sums], Floats]:
             for place in range(places)
         ]
         known = np.isfinite(shares)
-        total: Floats = np.where(known, shares, 0.0).sum(axis=0)
-        return total / known.sum(axis=0)
+        mean: Floats = np.where(known, shares, 0.0).sum(axis=0) / known.sum(axis=0)
+        return mean
 
     return formula
 

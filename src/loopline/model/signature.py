@@ -7,6 +7,11 @@ float64 matrix the plan runs on, and what comes back.
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from loopline.data.columns import Columns
+from loopline.data.row_steps import evaluate
+
 Task = Literal["binary", "multiclass", "regression"]
 
 DATATYPES = {
@@ -62,3 +67,44 @@ class Signature:
     """Texts that mean missing."""
     key: str | None = None
     time: str | None = None
+
+
+def matrix(signature: Signature, columns: Columns) -> np.ndarray:
+    """Return the float64 matrix (rows, features) that a plan runs on, row by row in memory.
+
+    Raises:
+        KeyError: an input that a feature needs is not among `columns`.
+    """
+    rows = len(next(iter(columns.values())))
+    seen = np.empty((rows, len(signature.features)))
+    for place, feature in enumerate(signature.features):
+        values = (
+            columns[feature.name]
+            if feature.steps is None
+            else evaluate(feature.steps, columns, rows)
+        )
+        seen[:, place] = values if feature.kind == "number" else codes(feature, values)
+    return seen
+
+
+def codes(feature: Feature, values: np.ndarray) -> np.ndarray:
+    """Return a category's codes: place plus one, 0 for any other value, NaN for missing."""
+    known: dict[str | None, float] = {
+        text: place + 1.0 for place, text in enumerate(feature.categories)
+    }
+    known[None] = np.nan
+    return np.array([known.get(value, 0.0) for value in values.tolist()], np.float64)
+
+
+def decide(signature: Signature, scores: np.ndarray) -> np.ndarray:
+    """Return the labels that `scores` say, as text; a regression's scores are its answer.
+
+    Binary: positive where the probability is at least the threshold (0.5 before one is chosen).
+    """
+    if signature.task == "regression":
+        return scores
+    classes = np.array(signature.classes, dtype=object)
+    if signature.task == "multiclass":
+        return classes[scores.argmax(axis=1)]
+    threshold = 0.5 if signature.threshold is None else signature.threshold
+    return classes[(scores >= threshold).astype(np.intp)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from loopline.store.ledger import Ledger
+from loopline.store.ledger import Ledger, iso
 
 OPEN, RESOLVED = "open", "resolved"
 _KINDS = ("finding.opened", "finding.updated", "finding.resolved")
@@ -52,6 +52,47 @@ def finding_id(project: str, environment: str, version: int, kind: str, subject:
     """Return the name of one cause, the same each time it is found."""
     cause = "\0".join((project, environment, str(version), kind, subject))
     return hashlib.sha256(cause.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a judgement is about: one version, where it serves, and when it was looked at."""
+
+    project: str
+    environment: str
+    version: int
+    now: datetime
+
+    @property
+    def name(self) -> str:
+        """As a message names it: `churn:7 in production`."""
+        return f"{self.project}:{self.version} in {self.environment}"
+
+    def judge(self, kind: str, subject: str, *, holds: bool, **facts: Any) -> Finding:
+        """Return the judgement of one cause: resolved where it holds, else open.
+
+        `facts` are the finding's metric, value, limit, window, rows, labels, message, evidence.
+        """
+        return Finding(
+            id=finding_id(self.project, self.environment, self.version, kind, subject),
+            project=self.project,
+            environment=self.environment,
+            version=self.version,
+            kind=kind,
+            subject=subject,
+            status=RESOLVED if holds else OPEN,
+            found_at=iso(self.now),
+            **facts,
+        )
+
+
+def spell(metric: str, value: float, currency: str | None = None) -> str:
+    """Return a figure as a message gives it: times in ms, money with its currency, rates in %."""
+    if metric.startswith("latency"):
+        return f"{value * 1000:.3g} ms"
+    if metric == "cost_per_prediction":
+        return f"{value:,.2f} {currency}" if currency else f"{value:,.2f}"
+    return f"{value:.2%}" if metric.endswith("_rate") else f"{value:.4g}"
 
 
 class Findings:

@@ -108,7 +108,7 @@ class Fold:
         return done
 
     def _segments(self) -> Iterator[tuple[str, Path]]:
-        """Yield environment and path of segments with bytes that were never folded, oldest first."""
+        """Yield environment and path of segments that have grown, oldest first."""
         with self._database.read() as connection:
             known = dict(
                 connection.execute(select(folded.c.segment, folded.c.offset)).tuples().all()

@@ -10,6 +10,7 @@ from loopline.counts.kernel import Profile
 from loopline.model.bundle import open_bundle
 from loopline.model.signature import Signature
 from loopline.registry.versions import Registry
+from loopline.training.baselines import Baseline, restore
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Reference:
     signature: Signature
     profile: Profile
     """Of its inputs and of its own outputs."""
+    baseline: Baseline | None
+    """Fitted on the version's training rows; None for one that is made of data."""
 
 
 class References:
@@ -41,5 +44,8 @@ class References:
             bundle = open_bundle(
                 self._registry.objects, self._registry.keys, known.bundle, known.bundle_digest
             )
-            self._opened[version] = Reference(version, bundle.signature, bundle.profile())
+            kept = bundle.report().baseline_kept
+            self._opened[version] = Reference(
+                version, bundle.signature, bundle.profile(), None if kept is None else restore(kept)
+            )
         return self._opened[version]

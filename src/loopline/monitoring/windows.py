@@ -45,6 +45,9 @@ class Window:
         """The first moment after it."""
         return moment(self.last * HOUR)
 
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
+
     @property
     def text(self) -> tuple[str, str]:
         """Start and end as the ledger writes them."""

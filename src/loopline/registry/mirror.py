@@ -166,7 +166,7 @@ class _Work:
 
         versions = self._registry(run.project).state().versions.values()
         version = next((each for each in versions if each.run == run.id), None)
-        raw = version and self._objects.find(f"{version.bundle}/report.json")
+        raw = None if version is None else self._objects.find(f"{version.bundle}/report.json")
         if version is None or raw is None:
             return Exhibit(run)
         report = msgspec.json.decode(raw, type=Report)
@@ -197,7 +197,8 @@ def _trackers(settings: Settings) -> "Iterator[Tracker]":
 
 
 def _say(line: str) -> None:
-    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
+    sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+    sys.stdout.flush()
 
 
 def _main() -> None:

@@ -1,36 +1,20 @@
-"""Promote, approve, roll back, retire.
+"""Promote, approve, roll back, retire: who may, and what follows.
 
-The release document is the switch: the moment it is there, servers follow it. It is written inside
-the ledger's write transaction, of which there is one at a time, and its event is committed right
-after. A process killed in between leaves a document without its event; whatever comes next records
-that first (`settle`), so a second call finds its work done and the history has no hole.
+Every decision is taken inside the ledger's write transaction (`switch.py`), so of two at once the
+second sees what the first did. All can be repeated safely after a process was killed.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from loopline.contract.schema import Contract
-from loopline.errors import MoveRefusedError, ReleaseError
-from loopline.registry import lifecycle, release
-from loopline.registry.release import Release, Served
+from loopline.errors import MoveRefusedError
+from loopline.registry import lifecycle
+from loopline.registry.release import Release
+from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import ModelVersion, Registry, Request, State
 from loopline.store.ledger import iso
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A release that is decided, and not written yet."""
-
-    version: ModelVersion
-    by: str
-    why: str
-    rolled_back: int | None = None
-
-
-_Decision = Callable[[State, Connection], "_Draft | Release | Request"]
 
 
 def release_to_dev(
@@ -38,14 +22,14 @@ def release_to_dev(
 ) -> Release:
     """Have dev serve a version, whether or not its gate passed."""
 
-    def decide(state: State, _connection: Connection) -> _Draft | Release:
+    def decide(state: State, _connection: Connection) -> Draft | Release:
         version = registry.find(name, state)
         _check_fit(state, version, "dev")
         if state.serving("dev") == version.number:
             return state.releases["dev"][-1]
-        return _Draft(version, by, why)
+        return Draft(version, by, why)
 
-    released = _switch(registry, "dev", decide, now)
+    released = switch(registry, "dev", decide, now)
     assert isinstance(released, Release)  # noqa: S101 - dev asks for no approval here
     return released
 
@@ -69,7 +53,7 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
         GateFailedError: `to` is beyond dev, and the version did not pass; lists the reasons.
     """
 
-    def decide(state: State, connection: Connection) -> _Draft | Release | Request:
+    def decide(state: State, connection: Connection) -> Draft | Release | Request:
         version = registry.find(name, state)
         lifecycle.check_move(version.name, to, contract.environments)
         _check_fit(state, version, to)
@@ -79,7 +63,7 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
             lifecycle.check_return(version.name, to, because=because, why=why)
         needed = contract.environments[to].approvals
         if needed == 0:
-            return _Draft(version, by, why)
+            return Draft(version, by, why)
         request = state.requests.get((to, version.number))
         if request is None:
             request = Request(version.number, to, needed, by, why, iso(now))
@@ -93,7 +77,7 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
             )
         return _approved(version, request, needed)
 
-    return _switch(registry, to, decide, now)
+    return switch(registry, to, decide, now)
 
 
 def approve(
@@ -110,10 +94,13 @@ def approve(
     Raises:
         MoveRefusedError: nothing waits, or `by` asked for it or made the version.
     """
-    settle(registry)
+    settled = settle(registry)
     with registry.ledger.database.begin() as connection:
         state = registry.state(connection)
         version = registry.find(name, state)
+        for released in settled:
+            if released.version == version.number and environment in (None, released.environment):
+                return released  # the last approval was cut short, and is complete now
         request = _waiting(state, version, environment)
         _check_approver(version, request, by)
         if by not in request.approved_by:
@@ -161,7 +148,7 @@ def rollback(
         if settled.rolled_back is not None and bad in (None, settled.rolled_back):
             return settled  # an earlier call was cut short, and is complete now
 
-    def decide(state: State, _connection: Connection) -> _Draft | Release:
+    def decide(state: State, _connection: Connection) -> Draft | Release:
         present = state.serving(environment)
         if present is None:
             raise MoveRefusedError(f"{environment} serves nothing, so there is nothing to undo.")
@@ -180,9 +167,9 @@ def rollback(
                 f"{registry.project}:{present}: none that is neither retired nor was itself "
                 f"rolled back. Promote one: loopline model promote NAME --to {environment}"
             )
-        return _Draft(state.version(good), by, why, rolled_back=present)
+        return Draft(state.version(good), by, why, rolled_back=present)
 
-    released = _switch(registry, environment, decide, now)
+    released = switch(registry, environment, decide, now)
     assert isinstance(released, Release)  # noqa: S101 - a rollback never waits
     return released
 
@@ -208,76 +195,6 @@ def retire(
     return registry.get(version.number)
 
 
-def settle(registry: Registry, environment: str | None = None) -> list[Release]:
-    """Make ledger and documents agree again, in one environment or all; return what was recorded.
-
-    A document without its event was left by a process that was killed, and gets it. An event
-    without its document was left by a store that lost some, and gets it. A document that is not
-    ours is passed over: the next release takes its place.
-    """
-    objects, keys, project = registry.objects, registry.keys, registry.project
-    if environment is None:
-        there = release.environments(objects, project)
-        return [one for environment in there for one in settle(registry, environment)]
-    recorded = []
-    with registry.ledger.database.begin() as connection:
-        history = registry.state(connection).releases.get(environment, [])
-        known = {one.number: one for one in history}
-        kept = set(release.numbers(objects, project, environment))
-        for number in sorted(kept - known.keys()):
-            try:
-                found = release.read(objects, keys, project, environment, number)
-            except ReleaseError:
-                continue
-            _record(registry, found, datetime.fromisoformat(found.at), connection)
-            recorded.append(found)
-        for number in sorted(known.keys() - kept):
-            release.write(objects, keys, known[number])
-    return recorded
-
-
-def _switch(
-    registry: Registry, environment: str, decide: _Decision, now: datetime
-) -> Release | Request:
-    """Write the release that `decide` wants, if it wants one."""
-    settle(registry, environment)
-    with registry.ledger.database.begin() as connection:
-        decided = decide(registry.state(connection), connection)
-        if not isinstance(decided, _Draft):
-            return decided
-        version = decided.version
-        number, digest = registry.ledger.head(connection)
-        there = release.numbers(registry.objects, registry.project, environment)
-        written = release.write(
-            registry.objects,
-            registry.keys,
-            Release(
-                project=registry.project,
-                environment=environment,
-                number=max(there, default=0) + 1,
-                serves=(Served(version.number, version.bundle, version.bundle_digest),),
-                by=decided.by,
-                why=decided.why,
-                at=iso(now),
-                rolled_back=decided.rolled_back,
-                ledger=f"{number}:{digest}",
-            ),
-        )
-        _record(registry, written, now, connection)
-    return written
-
-
-def _record(registry: Registry, written: Release, now: datetime, connection: Connection) -> None:
-    registry.ledger.append(
-        "release.written",
-        written.environment,
-        asdict(written),
-        now=now,
-        actor=written.by,
-        connection=connection,
-    )
-
-
 def _check_fit(state: State, version: ModelVersion, to: str) -> None:
     lifecycle.check_fit(
         version.name,
@@ -287,12 +204,12 @@ def _check_fit(state: State, version: ModelVersion, to: str) -> None:
     )
 
 
-def _approved(version: ModelVersion, request: Request, needed: int) -> _Draft | Request:
+def _approved(version: ModelVersion, request: Request, needed: int) -> Draft | Request:
     if len(request.approved_by) < needed:
         return request
     approvers = " and ".join(request.approved_by)
     why = f"{request.why or 'promoted'} (asked for by {request.by}, approved by {approvers})"
-    return _Draft(version, request.approved_by[-1], why)
+    return Draft(version, request.approved_by[-1], why)
 
 
 def _waiting(state: State, version: ModelVersion, environment: str | None) -> Request:

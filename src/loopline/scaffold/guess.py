@@ -110,18 +110,22 @@ def _truth(facts: Facts, target: TargetGuess) -> np.ndarray:
 def _split(
     facts: Facts, truth: np.ndarray, target: TargetGuess, time: str | None, group: str | None
 ) -> tuple[dict[str, str], str]:
-    if time is not None:
-        order = facts.frame.get_column(time).arg_sort(nulls_last=True).to_numpy()
-        later = truth[order[int(0.7 * facts.rows) :]]
-        classes, counts = np.unique(later[~np.isnan(later)], return_counts=True)
-        holds = len(classes) >= (2 if target.task == "binary" else 3) and counts.min() >= 1
-        if facts.rows >= _FEWEST_TO_SPLIT_BY_TIME and facts.distinct[time] >= 10 and holds:
-            return {"by": "time"}, "the newest rows are the test, as the future will be"
+    if time is not None and _can_be_cut(truth[facts.frame.get_column(time).arg_sort()], target):
+        return {"by": "time"}, "the newest rows are the test, as the future will be"
     if group is not None:
         return {"by": "group", "group": group}, f"rows of one {group} stay on one side"
     if target.task == "regression":
         return {"by": "stratified"}, "by chance, with the target spread alike"
     return {"by": "stratified"}, "by chance, with the classes in equal shares"
+
+
+def _can_be_cut(truth: np.ndarray, target: TargetGuess) -> bool:
+    """Whether each part holds enough to learn and to judge, were the rows cut in this order."""
+    known = truth[~np.isnan(truth)]
+    if len(known) < _FEWEST_TO_SPLIT_BY_TIME:
+        return False
+    parts = np.split(known, [int(0.7 * len(known)), int(0.85 * len(known))])
+    return target.task == "regression" or all(len(np.unique(part)) > 1 for part in parts)
 
 
 def _features(facts: Facts, time: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 _ROWS = 40_000
-_MOST_GROUPS, _ROWS_PER_GROUP = 200, 20
+_MOST_GROUPS, _ROWS_PER_GROUP, _FEW_VALUES = 200, 20, 20
 _ALMOST = {"binary": 0.99, "multiclass": 0.98, "regression": 0.995}
 
 
@@ -53,8 +53,10 @@ def _groups(series: pl.Series, kind: str, most: int) -> np.ndarray:
         return series.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
     values = series.cast(pl.Float64).to_numpy()
     present = values[~np.isnan(values)]
-    shares = np.linspace(0, 1, max(3, min(most, _MOST_GROUPS)))
-    edges = np.unique(np.quantile(present, shares)) if len(present) else present
+    edges = np.unique(present)
+    if len(edges) > _FEW_VALUES:
+        shares = np.linspace(0, 1, max(3, min(most, _MOST_GROUPS)))
+        edges = np.unique(np.quantile(present, shares))
     return np.where(np.isnan(values), 0, np.searchsorted(edges, values) + 1)
 
 

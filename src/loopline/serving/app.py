@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, get_args
 
 import msgspec
@@ -20,8 +19,14 @@ from loopline.serving import dialects, metrics, openapi
 from loopline.serving.dialects.base import Content
 from loopline.serving.guard import Guard, Permission
 from loopline.serving.path import Path
-
-LARGEST_BODY = 32 * 2**20
+from loopline.serving.reading import (
+    NO_CONTENT,
+    GoneError,
+    Receive,
+    RefusedError,
+    read_body,
+    read_content,
+)
 
 STATUS: dict[type[LooplineError], int] = {
     errors.RequestError: 400,
@@ -44,7 +49,6 @@ _JSON = (b"content-type", b"application/json")
 _JSON_TYPES = ("application/json", "")
 _TENSOR_TYPES = (*_JSON_TYPES, "application/octet-stream")
 
-_NOTHING = Content("")
 _PREDICTIONS = frozenset({"infer", "invoke"})
 
 _log = logging.getLogger(__name__)
@@ -95,8 +99,7 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a route sees of a request."""
 
     body: bytes
@@ -105,8 +108,7 @@ class Request:
     """The model version in the path, if it names one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What goes back."""
 
     status: int
@@ -114,21 +116,7 @@ class Reply:
     headers: Sequence[tuple[bytes, bytes]] = (_JSON,)
 
 
-class _RefusedError(Exception):
-    """HTTP's own reasons: no such route, too large, a type that is not read."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-
-
-class _GoneError(Exception):
-    """The caller went away while sending."""
-
-
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Answer = Callable[[Request], Awaitable[Reply]]
 
@@ -165,12 +153,12 @@ class App:
                 found, version = self._search(method, path, headers)
             route, answer = found
             self._admit(route.permission, headers)
-            body, content = b"", _NOTHING
+            body, content = b"", NO_CONTENT
             if route.takes:
-                content = _content(headers, route.takes)
-                body = await _body(headers, receive)
+                content = read_content(headers, route.takes)
+                body = await read_body(headers, receive)
             reply = await answer(Request(body, content, version))
-        except _GoneError:
+        except GoneError:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
             reply = self._failed(error, route, path)
@@ -187,7 +175,7 @@ class App:
         refusal = self._guard.refusal(permission, headers)
         if refusal is not None:
             ask = [(b"www-authenticate", b"Bearer")] if refusal.status == 401 else []
-            raise _RefusedError(refusal.status, refusal.message, *ask)
+            raise RefusedError(refusal.status, refusal.message, *ask)
 
     def _search(
         self, method: str, path: str, headers: Mapping[bytes, bytes]
@@ -196,14 +184,14 @@ class App:
         if method == "HEAD":  # answered like a GET; the transport leaves the body out
             method = "GET"
         methods = []
-        refusal = _RefusedError(404, "There is nothing under this path. What there is: GET /docs.")
+        refusal = RefusedError(404, "There is nothing under this path. What there is: GET /docs.")
         for pattern, found in self._patterns:
             match = pattern.fullmatch(path)
             if match is None:
                 continue
             if match.groupdict().get("model", self._project) != self._project:
                 message = f"There is no such model here. The model is '{self._project}'."
-                refusal = _RefusedError(404, message)
+                refusal = RefusedError(404, message)
             elif found[0].method == method:
                 return found, _number(match.groupdict().get("version"))
             else:
@@ -211,13 +199,13 @@ class App:
         if methods:
             allow = ", ".join(methods)
             message = f"{method:.20} is not answered here; {allow} is."
-            refusal = _RefusedError(405, message, (b"allow", allow.encode()))
+            refusal = RefusedError(405, message, (b"allow", allow.encode()))
         self._admit("predict", headers)
         raise refusal
 
     def _failed(self, error: Exception, route: Route | None, path: str) -> Reply:
         """Return an error's reply, in the form of the protocol that `path` belongs to."""
-        if isinstance(error, _RefusedError):
+        if isinstance(error, RefusedError):
             status, message, headers = error.status, str(error), error.headers
         else:
             known = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
@@ -308,63 +296,5 @@ def _number(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
-        raise _RefusedError(404, f"'{text:.20}' is no version; a version is a number such as 3.")
+        raise RefusedError(404, f"'{text:.20}' is no version; a version is a number such as 3.")
     return int(text)
-
-
-def _content(headers: Mapping[bytes, bytes], takes: tuple[str, ...]) -> Content:
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.lower() != b"identity":
-        raise _RefusedError(415, "Compressed bodies are not read. Send it as it is.")
-    kind = _media_type(headers.get(b"content-type", b""))
-    if kind not in takes:
-        known = ", ".join(name for name in takes if name)
-        raise _RefusedError(
-            415, f"The content type is '{kind:.60}'; this route reads {known}, in UTF-8."
-        )
-    length = headers.get(b"inference-header-content-length")
-    if length is None and kind != "application/octet-stream":
-        return Content(kind)
-    if length is None or not length.isdigit() or len(length) > 9:
-        raise _RefusedError(400, "Inference-Header-Content-Length must be a number of bytes.")
-    return Content(kind, int(length))
-
-
-@lru_cache(maxsize=64)
-def _media_type(header: bytes) -> str:
-    kind, *parameters = header.decode("latin-1").lower().split(";")
-    for parameter in parameters:
-        name, _, value = parameter.strip().partition("=")
-        if (name, value.strip('"')) not in {("charset", "utf-8"), ("charset", "utf8"), ("", "")}:
-            raise _RefusedError(
-                415, f"Content type parameter '{parameter.strip():.60}' is not understood."
-            )
-    return kind.strip()
-
-
-async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """Return the whole body.
-
-    Raises:
-        _RefusedError: it is larger than `LARGEST_BODY`; what follows is not read.
-    """
-    if int(headers.get(b"content-length", b"0")) > LARGEST_BODY:
-        raise _too_large()
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    parts = [body]
-    size = len(body)
-    while message.get("more_body"):
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > LARGEST_BODY:
-            raise _too_large()
-    if message["type"] == "http.disconnect":
-        raise _GoneError
-    return body if len(parts) == 1 else b"".join(parts)
-
-
-def _too_large() -> _RefusedError:
-    message = f"The body is larger than {LARGEST_BODY} bytes. Send fewer rows at a time."
-    return _RefusedError(413, message, (b"connection", b"close"))

@@ -8,7 +8,7 @@ from loopline.model.runtimes.base import Runtime
 from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
-from loopline.serving.dialects.base import Call, Content, Dialect, Outputs
+from loopline.serving.dialects.base import Dialect, Outputs
 from loopline.serving.rows import Reader, Rows, without_nan
 
 _DIALECTS = "loopline.serving.dialects"

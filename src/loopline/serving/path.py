@@ -7,7 +7,8 @@ durable is promised.
 
 import os
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from loopline.errors import StoreError
 from loopline.model.signature import Signature
@@ -19,8 +20,7 @@ from loopline.serving.router import Router
 from loopline.serving.rows import Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One request's predictions, encoded."""
 
     body: bytes
@@ -71,21 +71,8 @@ class Path:
         if self._replay:
             arrival = self._seen = _event_time(model.signature, rows) or arrival
         said = outputs.scores if outputs.labels is None else [outputs.labels, *outputs.scores]
-        self.log.append(
-            [
-                "p",
-                request_id,
-                call.client_id,
-                arrival,
-                model.version,
-                False,
-                latency,
-                caller,
-                call.rows,
-                rows.logged,
-                said,
-            ]  # fmt: skip
-        )
+        about = [request_id, call.client_id, arrival, model.version, False, latency, caller]
+        self.log.append(["p", *about, call.rows, rows.logged, said])
         if self.log.level == "durable":
             await self.log.committed()
         self.metrics.scored(model.version, call.rows, latency)

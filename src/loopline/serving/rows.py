@@ -7,36 +7,38 @@ an array for each of forty columns would cost several times the model. Many rows
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+from operator import getitem, itemgetter
 from types import NoneType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from loopline.data.columns import NAT, Columns, from_values
-from loopline.data.row_sql import evaluate
+from loopline.data.row_steps import evaluate
 from loopline.errors import DataError, RequestError
 from loopline.model.signature import Feature, Input, Signature, matrix
 
 _NAN = float("nan")
+_FLOATS = frozenset({float, int})
+_WHOLE = frozenset({int})
 _NUMBERS = frozenset({float, int, NoneType})
 _INTEGERS = frozenset({int, NoneType})
 _TEXTS = frozenset({str, NoneType})
 _REMEMBERED = 1000  # texts of a category whose meaning is remembered
 _LONGEST_REMEMBERED = 80
+_NO_COLUMNS: Columns = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, gc=False):
     """The rows of one request, read."""
 
     count: int
     matrix: np.ndarray | None
     """What a plan scores, until the next row is read; None for a model that takes columns."""
     columns: Columns
-    """Every input; for one row of a plan only those that its row SQL reads."""
-    logged: list[list[Any]]
+    """Every input; none for one row of a plan."""
+    logged: Sequence[Sequence[Any]]
     """The log's columns: inputs with `logged`, None for missing, times as microseconds."""
 
 
@@ -124,83 +126,86 @@ class _Meanings(dict[Any, tuple[Any, float]]):
 
 
 class _OneRow:
-    """Reads one row into a buffer: all numbers, then the other inputs, then row SQL's answers."""
+    """Reads one row into a buffer: numbers first, then the other inputs, then row SQL's answers."""
 
     def __init__(self, signature: Signature, meanings: dict[str, _Meanings]) -> None:
         inputs = signature.inputs
-        floats = [place for place, column in enumerate(inputs) if column.type == "number"]
-        integers = [place for place, column in enumerate(inputs) if column.type == "integer"]
-        numbers = floats + integers
+        of_type = {
+            kind: [place for place, column in enumerate(inputs) if column.type == kind]
+            for kind in ("number", "integer")
+        }
+        numbers = of_type["number"] + of_type["integer"]
         others = [place for place in range(len(inputs)) if place not in set(numbers)]
+        computed = [feature for feature in signature.features if feature.steps is not None]
         self._missing = signature.missing
         self._numbers = [inputs[place] for place in numbers]
-        self._floats = len(floats)
-        self._pick_numbers = _picker(numbers)
+        self._pick_floats = _picker(of_type["number"])
+        self._pick_integers = _picker(of_type["integer"])
         self._pick_others = _picker(others)
         self._meanings = [meanings[inputs[place].name] for place in others]
         self._computed = [
             (feature.steps, _codes(feature) if feature.kind == "category" else None)
-            for feature in signature.features
-            if feature.steps is not None
+            for feature in computed
         ]
         read = [inputs[place] for place in numbers + others]
-        used = {
-            name
-            for steps, _ in self._computed
-            for operation, _, *names in steps
-            if operation == "column"
-            for name in names
-        }
+        used = {name for feature in computed for name in _columns_of(feature.steps)}
         self._sources = [(at, column) for at, column in enumerate(read) if column.name in used]
-        names = [column.name for column in read]
-        names += [feature.name for feature in signature.features if feature.steps is not None]
-        slot = {name: at for at, name in enumerate(names)}
-        self._order = np.array([slot[feature.name] for feature in signature.features], np.intp)
+        slot = {column.name: at for at, column in enumerate([*read, *computed])}
+        self._pick_features = _picker([slot[feature.name] for feature in signature.features])
         self._pick_logged = _picker([slot[column.name] for column in inputs if column.logged])
-        self._buffer = np.empty(len(names))
-        self._pack = struct.Struct(f"{len(names)}d").pack_into
         self._matrix = np.empty((1, len(signature.features)))
+        self._pack = struct.Struct(f"{len(signature.features)}d").pack_into
 
     def read(self, values: Sequence[Any]) -> Rows:
-        numbers = self._pick_numbers(values)
-        kinds = set(map(type, numbers[: self._floats]))
-        whole = set(map(type, numbers[self._floats :]))
-        if not (kinds <= _NUMBERS and whole <= _INTEGERS):
-            numbers = self._careful(numbers)
-        elif NoneType in kinds or NoneType in whole:
-            numbers = tuple([_NAN if number is None else number for number in numbers])
+        """Return the row; its matrix is valid until the next one is read."""
+        floats, integers = self._pick_floats(values), self._pick_integers(values)
+        kinds, whole = set(map(type, floats)), set(map(type, integers))
+        known: list[Any]
+        if kinds <= _FLOATS and whole <= _WHOLE:
+            known = numbers = self._as_floats((*floats, *integers))
+        else:  # something is missing, or not written as a number
+            numbers = self._careful((*floats, *integers))
+            known = without_nan(numbers)
         others = self._pick_others(values)
         try:
-            pairs = [known[value] for known, value in zip(self._meanings, others, strict=True)]
+            pairs = list(map(getitem, self._meanings, others))
         except TypeError:  # a list or an object is no key, and no value either
             pairs = [known.of(value) for known, value in zip(self._meanings, others, strict=True)]
-        slots = [*numbers, *[number for _, number in pairs]]
-        columns = {
-            column.name: _array(
-                column, slots[at] if at < len(numbers) else pairs[at - len(numbers)][0]
-            )
-            for at, column in self._sources
-        }
-        for steps, codes in self._computed:
-            [answer] = evaluate(steps, columns, 1).tolist()
-            slots.append(
-                answer if codes is None else _NAN if answer is None else codes.get(answer, 0.0)
-            )
-        try:
-            self._pack(self._buffer, 0, *slots)
-        except OverflowError:
-            self._careful(numbers)
-            raise
-        self._buffer.take(self._order, out=self._matrix[0], mode="clip")
-        known_numbers = without_nan(self._buffer[: len(numbers)].tolist())
-        logged = self._pick_logged([*known_numbers, *[value for value, _ in pairs]])
-        return Rows(1, self._matrix, columns, [[value] for value in logged])
+        meant, codes = zip(*pairs, strict=True) if pairs else ((), ())
+        found = [*known, *meant]
+        slots = [*numbers, *codes]
+        if self._computed:
+            columns = {column.name: _array(column, found[at]) for at, column in self._sources}
+            slots += [_computed(steps, columns, codes) for steps, codes in self._computed]
+        self._pack(self._matrix, 0, *self._pick_features(slots))
+        return Rows(1, self._matrix, _NO_COLUMNS, list(zip(self._pick_logged(found))))
 
-    def _careful(self, numbers: Sequence[Any]) -> tuple[float, ...]:
-        return tuple(
-            float(_read(column, [number], self._missing)[0])
+    def _as_floats(self, numbers: tuple[Any, ...]) -> list[float]:
+        try:
+            return list(map(float, numbers))
+        except OverflowError:
+            return self._careful(numbers)
+
+    def _careful(self, numbers: tuple[Any, ...]) -> list[float]:
+        return [
+            float(number)
+            if type(number) is float
+            else _NAN
+            if number is None
+            else float(_read(column, [number], self._missing)[0])
             for column, number in zip(self._numbers, numbers, strict=True)
-        )
+        ]
+
+
+def _computed(steps: Any, columns: Columns, codes: dict[str, float] | None) -> float:
+    [answer] = evaluate(steps, columns, 1).tolist()
+    if codes is None:
+        return float(answer)
+    return _NAN if answer is None else codes.get(answer, 0.0)
+
+
+def _columns_of(steps: Any) -> list[str]:
+    return [name for operation, _, *names in steps if operation == "column" for name in names]
 
 
 def _picker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
@@ -237,4 +242,5 @@ def _plain(column: np.ndarray) -> list[Any]:
 
 
 def without_nan(values: list[Any]) -> list[Any]:
+    """Return `values` with None for NaN, which neither JSON nor the log knows."""
     return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN alone

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
+_ATTEMPTS = 20
+
+
 class Tables:
     """The Delta tables of one store, by key."""
 
@@ -40,26 +43,49 @@ class Tables:
         Raises:
             StoreError: the store refuses, or the types do not fit.
         """
-        from deltalake import CommitProperties, Transaction, write_deltalake
-        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.exceptions import CommitFailedError
 
-        properties = None
-        if transaction is not None:
-            if self._is_done(key, transaction):
-                return self.version(key)
-            properties = CommitProperties(app_transactions=[Transaction(*transaction)])
-        uri = self._objects.uri(key)
-        try:
-            write_deltalake(
-                uri, _writable(table), mode=mode, schema_mode="merge", commit_properties=properties
-            )
-        except CommitFailedError:
-            # Lost against another writer: of the same transaction it did our work.
-            if transaction is None or not self._is_done(key, transaction):
-                raise
-        except (DeltaError, OSError, ValueError) as error:
-            raise StoreError(f"Could not write the table {key}: {error}") from error
-        return self.version(key)
+        for _ in range(_ATTEMPTS):
+            existing = self._open(key) if self.exists(key) else None
+            if transaction is not None and existing is not None:
+                reached = existing.transaction_version(transaction[0])
+                if reached is not None and reached >= transaction[1]:
+                    return existing.version()
+            try:
+                return self._commit(key, existing, table, mode, transaction)
+            except CommitFailedError:
+                continue  # lost against another writer: look again at what is there now
+        raise StoreError(
+            f"Could not write the table {key}: other writers were faster {_ATTEMPTS} times. "
+            "Try again when they are done."
+        )
+
+    def _commit(
+        self,
+        key: str,
+        existing: "DeltaTable | None",
+        table: "pa.Table | pl.DataFrame",
+        mode: Literal["append", "overwrite"],
+        transaction: tuple[str, int] | None,
+    ) -> int:
+        """Add the version that follows `existing`, or fail if another writer was faster.
+
+        delta-rs would retry by itself on top of the other's version, without looking whether that
+        holds the same transaction.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        done = [] if transaction is None else [Transaction(*transaction)]
+        # Without schema_mode, an overwrite would keep columns that are gone.
+        frame = _fitting(key, table, None if mode == "overwrite" else existing)
+        write_deltalake(
+            existing or self._objects.uri(key),
+            frame,
+            mode=mode,
+            schema_mode="overwrite" if mode == "overwrite" else "merge",
+            commit_properties=CommitProperties(app_transactions=done, max_commit_retries=0),
+        )
+        return 0 if existing is None else existing.version()
 
     def read(
         self, key: str, version: int | None = None, columns: Sequence[str] | None = None
@@ -88,11 +114,6 @@ class Tables:
         """Return how far the application `app_id` is in the table under `key`."""
         return self._open(key).transaction_version(app_id) if self.exists(key) else None
 
-    def _is_done(self, key: str, transaction: tuple[str, int]) -> bool:
-        app_id, wanted = transaction
-        reached = self.transaction(app_id, key)
-        return reached is not None and reached >= wanted
-
     def _open(self, key: str, version: int | None = None) -> "DeltaTable":
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
@@ -104,15 +125,34 @@ class Tables:
             raise StoreError(f"There is no table {key}{at} in {self._objects.url}.") from error
 
 
-def _writable(table: "pa.Table | pl.DataFrame") -> "pl.DataFrame":
-    """Delta has neither categories nor columns of unknown type: both become text."""
+def _fitting(
+    key: str, table: "pa.Table | pl.DataFrame", existing: "DeltaTable | None"
+) -> "pl.DataFrame":
+    """Return `table` in types that Delta has and that `existing` has already.
+
+    A column without any value takes the type that is there, or text; categories become text.
+    """
     import polars as pl
 
     frame = table if isinstance(table, pl.DataFrame) else pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table never becomes a series
-    texts = [
-        name
+    there = {} if existing is None else dict(pl.scan_delta(existing).collect_schema())
+    types: dict[str, pl.DataType] = {}
+    for name, kind in frame.schema.items():
+        if kind == pl.Null:
+            types[name] = there.get(name, pl.String())
+        elif isinstance(kind, (pl.Categorical, pl.Enum)):
+            types[name] = pl.String()
+        elif kind.is_unsigned_integer():
+            types[name] = pl.Int64()
+        elif isinstance(kind, pl.Datetime):
+            types[name] = pl.Datetime("us", kind.time_zone)
+    frame = frame.with_columns(pl.col(name).cast(kind) for name, kind in types.items())
+    clashes = [
+        f"{name} is {kind}, but {there[name]} there"
         for name, kind in frame.schema.items()
-        if kind == pl.Null or isinstance(kind, (pl.Categorical, pl.Enum))
+        if name in there and there[name] != kind
     ]
-    return frame.with_columns(pl.col(texts).cast(pl.String)) if texts else frame
+    if clashes:
+        raise StoreError(f"Could not write the table {key}: {'; '.join(clashes)}.")
+    return frame

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,17 @@ class Baseline:
     """Answers rows like a model does: probabilities, a column per class, or predictions."""
     threshold: float = 0.5
     """Binary: positive at or above it."""
+    kept: dict[str, Any] | None = None
+    """What `restore` makes it of, as JSON; None for `last_value`, which is made of data."""
+
+
+def restore(kept: dict[str, Any]) -> Baseline:
+    """Make a fitted baseline again from its `kept`, without the rows it was fitted on."""
+    if "constant" in kept:
+        scores = _constant(np.asarray(kept["constant"], dtype=np.float64))
+    else:
+        scores = _said(kept["features"], kept["rule"], kept["share"])
+    return Baseline(kept["name"], scores, kept["threshold"], kept)
 
 
 def fit(material: Material) -> Baseline:
@@ -44,6 +56,11 @@ def fit(material: Material) -> Baseline:
     return _majority(material)
 
 
+def _always(name: str, value: Any, threshold: float = 0.5) -> Baseline:
+    constant = np.asarray(value).tolist()
+    return restore({"name": name, "threshold": threshold, "constant": constant})
+
+
 def _constant(value: np.ndarray) -> Scores:
     """Answer every row alike."""
 
@@ -59,9 +76,9 @@ def _middle(material: Material) -> Baseline:
     truth = material.target.values[material.training]
     quantile = best_quantile(material.contract.problem)
     if quantile is None:
-        return Baseline("mean", _constant(np.asarray(truth.mean())))
+        return _always("mean", truth.mean())
     name = "median" if quantile == 0.5 else f"{quantile:.0%} quantile"
-    return Baseline(name, _constant(np.asarray(np.quantile(truth, quantile))))
+    return _always(name, np.quantile(truth, quantile))
 
 
 def _shares(material: Material) -> np.ndarray:
@@ -82,12 +99,10 @@ def _majority(material: Material) -> Baseline:
     shares = _shares(material)
     problem = material.contract.problem
     if problem.task != "binary" or not has_costs(problem):
-        return Baseline("majority", _constant(shares))
+        return _always("majority", shares)
     costs = np.array([1 - shares, shares]) @ cost_matrix(problem, material.target.classes)
     everyone, nobody = 0.0, 2.0
-    return Baseline(
-        "cheapest answer", _constant(shares), threshold=everyone if costs[1] < costs[0] else nobody
-    )
+    return _always("cheapest answer", shares, everyone if costs[1] < costs[0] else nobody)
 
 
 def _rule(material: Material, sql: str) -> Baseline:
@@ -103,16 +118,29 @@ def _rule(material: Material, sql: str) -> Baseline:
             f"problem.baseline.rule uses {', '.join(forbidden)}, which is known only afterwards. "
             "Write a rule over what is known when the decision is made."
         )
+    needed = {name: features[name].steps for name in rule.columns if name in features}
     share = float(_shares(material))
+    return restore(
+        {
+            "name": f"rule: {sql}",
+            "threshold": 0.5,
+            "features": needed,
+            "rule": rule.steps,
+            "share": share,
+        }
+    )
 
-    def scores(rows: Columns) -> np.ndarray:
-        size = len(next(iter(rows.values())))
-        needed = {name: features[name] for name in rule.columns if name in features}
-        made = {name: evaluate(found.steps, rows, size) for name, found in needed.items()}
-        said = evaluate(rule.steps, rows | made, size)
+
+def _said(features: dict[str, Any], rule: list[list[Any]], share: float) -> Scores:
+    """Answer by a parsed rule over columns and features; `share` where it says nothing."""
+
+    def scores(columns: Columns) -> np.ndarray:
+        size = len(next(iter(columns.values())))
+        made = {name: evaluate(steps, columns, size) for name, steps in features.items()}
+        said = evaluate(rule, columns | made, size)
         return np.where(np.isnan(said), share, said)
 
-    return Baseline(f"rule: {sql}", scores)
+    return scores
 
 
 def _last_value(material: Material) -> Baseline:

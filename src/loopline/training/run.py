@@ -25,6 +25,7 @@ from loopline.training.features import sign
 from loopline.training.material import Material
 from loopline.training.objective import loss, objective
 from loopline.training.provenance import code, environment
+from loopline.training.threads import one_thread
 from loopline.training.tuning import Search, Trial, search
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def train(
 
     journal = home / "studies" / f"{_study(material, provenance, packages)}.jsonl"
     plan = Search(contract.model.trials, contract.model.seed, journal)
-    with _steady():
+    with one_thread(), _forgiving():
         trials = search(plan, bench.candidates, bench.evaluate, told)
         chosen = min(trials, key=lambda trial: (trial.value, trial.number))
         progress("train", f"fitting {chosen.candidate} on {len(material.training):,} rows")
@@ -263,16 +264,10 @@ def _study(material: Material, provenance: dict[str, Any], packages: dict[str, s
 
 
 @contextmanager
-def _steady() -> Iterator[None]:
-    """Keep numerical libraries on one thread.
-
-    A sum over threads depends on how many there are, and the same seed is to give the same model
-    on every machine; and where cores are shared, waiting threads cost more than they bring.
-    """
+def _forgiving() -> Iterator[None]:
+    """A search tries weak regularisation too, which may not converge: its loss says so."""
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), warnings.catch_warnings():
-        # A search tries weak regularisation too; its loss says what became of it.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield

@@ -131,15 +131,15 @@ def test_parquet_and_json_lines_keep_their_types(write, tmp_path):
         ("empty.csv", "", "empty.csv is empty"),
         ("blank.csv", "\n \n", "blank.csv is empty"),
         ("header.csv", "a,b\n", r"has columns \(a, b\), but no rows"),
-        ("short.csv", "a,b,c\n1,2,3\n4,5\n6,7,8\n", r"short.csv:3: the line has 2 values.*3 columns"),
+        ("short.csv", "a,b,c\n1,2,3\n4,5\n6,7,8\n", r"short.csv:3: .* 2 values.*3 columns"),
         ("long.csv", "a,b\n1,2\n3,4\n5,6,7\n", r"long.csv:4: the line has 3 values"),
         ("later.csv", 'a,b\n1,"x\ny"\n5,6,7\n', r"later.csv:4: the line has 3 values"),
         ("quote.csv", 'a,b\n1,2\n3,"4\n5,6\n', r"quote.csv:3: a quote opens here that is never"),
         ("twice.csv", "a,b,a\n1,2,3\n", "names a more than once"),
         ("bare.csv", "1,2,3\n4,5,6\n", "values, not names"),
-        ("bytes.csv", "a,b\nJosé,1\n".encode() + b"x,\xff\n", r"bytes.csv:3: the byte 0xff at offset 14"),
+        ("bytes.csv", "a,b\né,1\n".encode() + b"x,\xff\n", r"bytes.csv:3: .* 0xff at offset 11"),
         ("torn.csv.gz", gzip.compress(PEOPLE.encode() * 99)[:-9], r"cannot be unpacked \(gzip\)"),
-        ("two.zip", _zip(b"a\n1\n", "a.csv", "b.csv"), "must hold one file, and holds a.csv, b.csv"),
+        ("two.zip", _zip(b"a\n1\n", "a.csv", "b.csv"), "must hold one file, .* a.csv, b.csv"),
         ("torn.parquet", b"PAR1" + b"\0" * 40, "is not a Parquet file that can be read"),
         ("fake.parquet", "a,b\n1,2\n", "is not a Parquet file that can be read"),
         ("array.json", '[{"a": 1}]', "one JSON array. Write one object per line"),
@@ -163,7 +163,7 @@ def test_a_file_that_is_not_there_suggests_the_nearest(write, tmp_path):
         SourceError, match=r"There is no .*flight.csv. Did you mean .*flights.csv\?"
     ):
         read("flight.csv", tmp_path)
-    with pytest.raises(SourceError, match="no folder .*nowhere either"):
+    with pytest.raises(SourceError, match=r"no folder .*nowhere either"):
         read("nowhere/flight.csv", tmp_path)
     with pytest.raises(SourceError, match="no files in"):
         read("*.tsv", tmp_path)
@@ -173,9 +173,9 @@ def test_what_the_contract_says_of_a_file_is_believed_or_refused_with_the_right_
     path = write("people.csv", PEOPLE.replace(",", ";"))
     french = write("french.csv", "name,city\nFrançois,Besançon\n".encode("cp1252"))
 
-    with pytest.raises(SourceError, match="separated by a semicolon. Write delimiter: ';'"):
+    with pytest.raises(SourceError, match=r"separated by a semicolon. Write delimiter: ';'"):
         read(path, delimiter="|")
-    with pytest.raises(SourceError, match="0xe7 at offset 14 is not utf-8.*for example cp1252"):
+    with pytest.raises(SourceError, match=r"0xe7 at offset 14 is not utf-8.*for example cp1252"):
         read(french, encoding="utf-8")
     with pytest.raises(SourceError, match="'utf-99', which is unknown"):
         read(french, encoding="utf-99")

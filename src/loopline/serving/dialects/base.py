@@ -2,12 +2,16 @@
 
 A dialect is made once for each model version, so that it can keep what it worked out about the
 order in which a caller sends its columns. It knows bytes and columns, and nothing of models.
+
+What is made for every request is a msgspec structure: a frozen dataclass takes ten times as long.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Protocol
+
+import msgspec
 
 from loopline.errors import RequestError
 from loopline.model.signature import Signature
@@ -16,8 +20,7 @@ _LAYOUTS = 64
 """Orders of columns remembered for a version; callers use one or two."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """What the headers say about a body."""
 
     type: str
@@ -26,8 +29,7 @@ class Content:
     """`Inference-Header-Content-Length`: raw tensors follow after so many bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One request for predictions, in the order of the signature's inputs."""
 
     rows: int
@@ -40,8 +42,7 @@ class Call:
     """What the dialect wants to see again in `answer`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True, gc=False):
     """What a model said about the rows of one call."""
 
     labels: list[str] | None

@@ -2,7 +2,8 @@
 
 Tensors are columns: one named tensor for each input, of shape [n] or [n, 1], flat or nested. What a
 value means is decided by the column's type, so a client that only knows text may send "39" for a
-number. Triton's binary tensors are read (its Python client sends them by default); answers are JSON.
+number. Triton's binary tensors are read, since its Python client sends them by default; answers are
+JSON.
 """
 
 import struct
@@ -69,6 +70,30 @@ _decode_raw = msgspec.json.Decoder(_RawRequest).decode
 _encode = msgspec.json.Encoder().encode
 
 
+def _row_decoder(names: tuple[str, ...]) -> Any:
+    """Return a decoder of the usual request: one row, known columns, flat.
+
+    The names and the only shape are part of the type, so msgspec checks them while it reads, and
+    makes neither a text nor a list for them. What it refuses is read again, by the general decoder.
+    """
+    tensor = msgspec.defstruct(
+        "Tensor",
+        [
+            ("name", Literal[names]),
+            ("shape", tuple[Literal[1]]),
+            ("datatype", Datatype),
+            ("data", tuple[str | int | float | bool | None]),
+        ],
+        gc=False,
+    )
+    request = msgspec.defstruct(
+        "Request",
+        [("inputs", list[tensor]), ("id", str | None, None), ("outputs", list[_Wanted] | None, None)],  # type: ignore[valid-type]
+        gc=False,
+    )
+    return msgspec.json.Decoder(request).decode
+
+
 class InferenceProtocol:
     """Reads and writes the protocol for one model version."""
 
@@ -82,6 +107,7 @@ class InferenceProtocol:
         self._names = (
             ("prediction",) if signature.task == "regression" else ("label", "probability")
         )
+        self._decode_row = _row_decoder(tuple(self._inputs.names))
         self._is_multiclass = signature.task == "multiclass"
 
     def read(self, body: bytes, content: Content) -> Call:
@@ -90,6 +116,18 @@ class InferenceProtocol:
         Raises:
             RequestError: the body is malformed, or a column that the model needs is absent.
         """
+        if content.json_bytes is None:
+            try:
+                request = self._decode_row(body)
+            except (ValueError, RecursionError):
+                return self._any(body, content)
+            layout = self._inputs.layout(tuple([tensor.name for tensor in request.inputs]))
+            values = [tensor.data[0] for tensor in request.inputs]
+            wanted = self._names if request.outputs is None else self._wanted(request.outputs)
+            return Call(1, layout.pick([*values, None]), 0, request.id, wanted)
+        return self._any(body, content)
+
+    def _any(self, body: bytes, content: Content) -> Call:
         try:
             if content.json_bytes is None:
                 request = _decode(body)
@@ -97,18 +135,9 @@ class InferenceProtocol:
                 request = _with_raw_tensors(body, content.json_bytes)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"This is no inference request: {error}.") from None
-        tensors = request.inputs
-        layout = self._inputs.layout(tuple([tensor.name for tensor in tensors]))
+        layout = self._inputs.layout(tuple([tensor.name for tensor in request.inputs]))
         wanted = self._names if request.outputs is None else self._wanted(request.outputs)
-        shapes = [tensor.shape for tensor in tensors]
-        if shapes.count(_ONE) == len(shapes):
-            try:
-                # Unpacking into one name is the cheapest proof that there is one value.
-                values = [value for tensor in tensors for [value] in (tensor.data,)]
-            except ValueError:
-                values = [_column(tensor)[0] for tensor in tensors]
-            return Call(1, layout.pick([*values, None]), layout.unknown, request.id, wanted)
-        picked: Sequence[_Tensor | None] = layout.pick([*tensors, None])
+        picked: Sequence[_Tensor | None] = layout.pick([*request.inputs, None])
         columns = [None if tensor is None else _column(tensor) for tensor in picked]
         rows = _same_length(self._inputs.names, columns)
         if rows == 1:

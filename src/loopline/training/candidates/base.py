@@ -1,7 +1,7 @@
 """One kind of model that a training may choose."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from loopline.contract.schema import Contract
 from loopline.model.signature import Signature
@@ -37,10 +37,10 @@ class Task:
 class Candidate(Protocol):
     """Builds unfitted scikit-learn estimators; a file of this folder is one kind."""
 
-    takes: Takes
-    defaults: Parameters
+    takes: ClassVar[Takes]
+    defaults: ClassVar[Parameters]
     """The first trial."""
-    space: dict[str, Range]
+    space: ClassVar[dict[str, Range]]
     """What the search may change; empty when there is nothing to search."""
 
     def build(self, task: Task, parameters: Parameters) -> Any:

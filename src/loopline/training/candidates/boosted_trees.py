@@ -1,6 +1,6 @@
 """Gradient boosted trees on histograms: categories and missing values as they are."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from loopline.contract.money import best_quantile
 from loopline.training.candidates.base import Parameters, Range, Takes, Task
@@ -15,15 +15,15 @@ class BoostedTrees:
     final fit. A regression whose errors have prices learns the quantile that costs least.
     """
 
-    takes: Takes = "matrix"
-    defaults: Parameters = {  # noqa: RUF012 - never written
+    takes: ClassVar[Takes] = "matrix"
+    defaults: ClassVar[Parameters] = {
         "trees": 100,
         "learning_rate": 0.06,
         "leaves": 15,
         "rows_per_leaf": 20,
         "regularisation": 1.0,
     }
-    space = {  # noqa: RUF012 - never written
+    space: ClassVar[dict[str, Range]] = {
         "trees": Range(30, 250, whole=True),
         "learning_rate": Range(0.02, 0.3),
         "leaves": Range(4, 48, whole=True),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from loopline.errors import TrainingError
 from loopline.training.candidates.base import Parameters, Range, Takes, Task
@@ -28,9 +28,9 @@ _OFFERED = ("contract", "task", "seed")
 class Custom:
     """Calls the function that the contract names."""
 
-    takes: Takes = "frame"
-    defaults: Parameters = {}  # noqa: RUF012 - never written
-    space: dict[str, Range] = {}  # noqa: RUF012 - never written
+    takes: ClassVar[Takes] = "frame"
+    defaults: ClassVar[Parameters] = {}
+    space: ClassVar[dict[str, Range]] = {}
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()

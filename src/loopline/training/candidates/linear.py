@@ -4,7 +4,7 @@ Numbers have their gaps filled with the median, with a column beside that says s
 scaled; every category, a missing one and the rare ones together get a column of their own.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,9 +16,9 @@ __all__ = ["Linear"]
 class Linear:
     """Logistic regression for classes, ridge regression for numbers."""
 
-    takes: Takes = "matrix"
-    defaults: Parameters = {"regularisation": 1.0}  # noqa: RUF012 - never written
-    space = {"regularisation": Range(0.01, 1000.0)}  # noqa: RUF012 - never written
+    takes: ClassVar[Takes] = "matrix"
+    defaults: ClassVar[Parameters] = {"regularisation": 1.0}
+    space: ClassVar[dict[str, Range]] = {"regularisation": Range(0.01, 1000.0)}
 
     def build(self, task: Task, parameters: Parameters) -> Any:
         """Return a pipeline; `regularisation` is the weight of the squared coefficients."""

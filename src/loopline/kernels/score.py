@@ -1,0 +1,210 @@
+"""What each step of a scoring plan does, in numpy; and the compiled kernel that does the same.
+
+A plan is a list of steps over columns, then over the outputs. The compiled kernel (`score.c`) and
+the numpy twin here do the same float64 operations in the same order; they may differ in the last
+bits of `exp` alone. The twin is what answers without a compiler, and the oracle in the tests.
+"""
+
+import ctypes
+import threading
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from loopline.kernels.library import library
+
+BLOCK = 64
+"""Rows the compiled kernel takes at a time."""
+
+
+class Op(IntEnum):
+    """The steps, numbered as in `score.c`."""
+
+    FILL = 0
+    """Missing becomes numbers[a]."""
+    MISSING = 1
+    """1 where missing, else 0."""
+    SCALE = 2
+    """(x - numbers[a]) / numbers[a+1]."""
+    SHIFT = 3
+    """x * numbers[a] + numbers[a+1]."""
+    CLIP = 4
+    """Between numbers[a] and numbers[a+1]; missing stays."""
+    FLOAT32 = 5
+    """Rounded to float32, as scikit-learn's forests do with what they are given."""
+    ONE_HOT = 6
+    """`count` sorted keys at numbers[a]. At integers[b]: how many columns to make, then which of
+    them is 1 for each key, for missing, and for any other value; -1 is none."""
+    LOOK_UP = 7
+    """`count` sorted keys at numbers[a], then a number for each, for missing, for any other."""
+    CONSTANT = 8
+    """Adds numbers[a + k] to output k."""
+    LINEAR = 9
+    """Adds the weighted sum of `count` columns, listed at integers[b]; weights at numbers[a]."""
+    TREES = 10
+    """`count` roots at integers[b], then the output each adds to; -1 adds the vector that starts
+    at numbers[value of the leaf] to all outputs."""
+    DIVIDE = 11
+    """All outputs by numbers[a]."""
+    SIGMOID = 12
+    SOFTMAX = 13
+    EXP = 14
+
+
+STEP = np.dtype([(name, np.int32) for name in ("code", "to", "from", "count", "a", "b", "c", "d")])
+NODE = np.dtype(
+    [("value", np.float64), *[(name, np.int32) for name in ("feature", "left", "right", "kind")]]
+)
+"""A node of a tree. `feature` is a column, or -1 at a leaf. `kind` is 1 where missing goes left,
+plus twice the place (from one) of a set of 256 category codes that go left, if it is such a split;
+else what is at most `value` goes left."""
+
+
+class Program(NamedTuple):
+    """A plan's arrays."""
+
+    steps: np.ndarray
+    numbers: np.ndarray
+    integers: np.ndarray
+    nodes: np.ndarray
+    bits: np.ndarray
+    """Eight uint32 for each set of categories."""
+    inputs: int
+    width: int
+    """Columns in all: the inputs and what the steps make."""
+    outputs: int
+
+
+class Scorer:
+    """Runs one program; may be called from several threads."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._lock = threading.Lock()
+        found = library()
+        if found is None:
+            return
+        self._call = found.loopline_score
+        pointer = ctypes.c_void_p
+        self._call.argtypes = [*[pointer] * 7, ctypes.c_int64, *[pointer] * 3]
+        self._call.restype = None
+        shape = np.array([len(program.steps), program.inputs, program.outputs], np.int64)
+        work = np.zeros(program.width * BLOCK)
+        raw = np.zeros(program.outputs * BLOCK)
+        self._kept = (program, shape, work, raw)
+        arrays = (*program[:5], shape)
+        self._addresses = [array.ctypes.data for array in arrays]
+        self._work, self._raw = work.ctypes.data, raw.ctypes.data
+
+    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+        """Score a C-contiguous float64 matrix (rows, inputs) to (rows, outputs)."""
+        if library() is None:
+            return twin(self._program, matrix)
+        scores = np.empty((len(matrix), self._program.outputs))
+        with self._lock:
+            self._call(
+                *self._addresses,
+                matrix.ctypes.data,
+                len(matrix),
+                self._work,
+                self._raw,
+                scores.ctypes.data,
+            )
+        return scores
+
+
+def twin(program: Program, matrix: np.ndarray) -> np.ndarray:
+    """Score a float64 matrix (rows, inputs) to (rows, outputs), in numpy alone."""
+    work = np.empty((program.width, len(matrix)))
+    work[: program.inputs] = matrix.T
+    raw = np.zeros((program.outputs, len(matrix)))
+    with np.errstate(all="ignore"):
+        for step in program.steps.tolist():
+            _run(program, step, work, raw)
+    return np.ascontiguousarray(raw.T)
+
+
+def _run(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    code, to, source, count, a, b, _, _ = step
+    if code in _ON_COLUMNS:
+        work[to] = _ON_COLUMNS[code](work[source], *program.numbers[a : a + 2])
+    elif code == Op.ONE_HOT:
+        made, *hot = program.integers[b : b + count + 3].tolist()
+        which = np.array(hot)[_places(work[source], program.numbers[a : a + count])]
+        work[to : to + made] = which == np.arange(made)[:, None]
+    elif code == Op.LOOK_UP:
+        values = program.numbers[a + count : a + 2 * count + 2]
+        work[to] = values[_places(work[source], program.numbers[a : a + count])]
+    elif code == Op.CONSTANT:
+        raw += program.numbers[a : a + len(raw), None]
+    elif code == Op.LINEAR:
+        weights = program.numbers[a : a + count * len(raw)].reshape(len(raw), count)
+        total = np.zeros_like(raw)
+        for place, column in enumerate(program.integers[b : b + count].tolist()):
+            total += weights[:, place, None] * work[column]
+        raw += total
+    elif code == Op.TREES:
+        roots, adds_to = program.integers[b : b + 2 * count].reshape(2, count).tolist()
+        for root, output in zip(roots, adds_to, strict=True):
+            values = _leaves(program, root, work)
+            if output >= 0:
+                raw[output] += values
+            else:
+                raw += program.numbers[values.astype(np.int64) + np.arange(len(raw))[:, None]]
+    elif code == Op.DIVIDE:
+        raw /= program.numbers[a]
+    else:
+        raw[:] = _ON_OUTPUTS[code](raw)
+
+
+def _softmax(raw: np.ndarray) -> np.ndarray:
+    grown = np.exp(raw - raw.max(axis=0))
+    total = np.zeros(raw.shape[1])
+    for row in grown:
+        total += row
+    return grown / total  # type: ignore[no-any-return]
+
+
+_ON_COLUMNS = {
+    Op.FILL: lambda x, a, *_: np.where(np.isnan(x), a, x),
+    Op.MISSING: lambda x, *_: np.isnan(x).astype(np.float64),
+    Op.SCALE: lambda x, a, b: (x - a) / b,
+    Op.SHIFT: lambda x, a, b: x * a + b,
+    Op.CLIP: lambda x, a, b: np.where(x < a, a, np.where(x > b, b, x)),
+    Op.FLOAT32: lambda x, *_: x.astype(np.float32).astype(np.float64),
+}
+_ON_OUTPUTS = {
+    Op.SIGMOID: lambda raw: 1.0 / (1.0 + np.exp(-raw)),
+    Op.SOFTMAX: _softmax,
+    Op.EXP: np.exp,
+}
+
+
+def _places(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return each value's place among sorted `keys`; after them missing, then any other."""
+    if len(keys) == 0:
+        return np.where(np.isnan(values), 0, 1)
+    places = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+    places = np.where(keys[places] == values, places, len(keys) + 1)
+    return np.where(np.isnan(values), len(keys), places)
+
+
+def _leaves(program: Program, root: int, work: np.ndarray) -> np.ndarray:
+    """Return the value of the leaf that each row reaches."""
+    nodes, rows = program.nodes, np.arange(work.shape[1])
+    at = np.full(len(rows), root)
+    while (inner := np.flatnonzero(nodes["feature"][at] >= 0)).size:
+        here = nodes[at[inner]]
+        values = work[here["feature"], rows[inner]]
+        kind = here["kind"]
+        is_set = kind >= 2
+        known = is_set & (values >= 0) & (values < 256)
+        codes = np.where(known, values, 0).astype(np.int64)
+        start = np.where(is_set, (kind // 2 - 1) * 8, 0)
+        words = program.bits[start + codes // 32] if len(program.bits) else codes
+        in_set = (words >> (codes % 32).astype(np.uint32) & 1).astype(bool)
+        left = np.where(known, in_set, np.where(is_set, kind & 1, values <= here["value"]))
+        left = np.where(np.isnan(values), kind & 1, left).astype(bool)
+        at[inner] = np.where(left, here["left"], here["right"])
+    return nodes["value"][at]  # type: ignore[no-any-return]

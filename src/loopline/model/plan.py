@@ -1,0 +1,161 @@
+"""A trained model as an exact float64 scoring plan: steps and plain arrays, no code.
+
+`model/compile.py` makes one from an estimator, `model/parity.py` proves it, the kernels run it. A
+plan read from a bundle is checked whole before it runs: no index in it can lead outside its arrays.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from loopline.errors import BundleRefusedError
+from loopline.kernels.score import NODE, STEP, Op, Program, Scorer, twin
+
+FORMAT = 1
+Shape = Literal["probability", "probabilities", "prediction"]
+"""What comes out: binary (n,), multiclass (n, classes) or regression (n,)."""
+
+_ARRAYS: dict[str, np.dtype[Any]] = {
+    "steps": STEP,
+    "numbers": np.dtype(np.float64),
+    "integers": np.dtype(np.int32),
+    "nodes": NODE,
+    "bits": np.dtype(np.uint32),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What turns the float64 matrix of a signature into scores."""
+
+    program: Program
+    shape: Shape
+    summary: tuple[str, ...]
+    """The steps as a person reads them."""
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.program)
+
+    def score(self, matrix: np.ndarray) -> np.ndarray:
+        """Score a C-contiguous float64 matrix (rows, features); may be called from any thread."""
+        scores = self._scorer(matrix)
+        return scores if self.shape == "probabilities" else scores[:, 0]
+
+    def score_with_twin(self, matrix: np.ndarray) -> np.ndarray:
+        """Score in numpy alone: the oracle of the compiled kernel."""
+        scores = twin(self.program, matrix)
+        return scores if self.shape == "probabilities" else scores[:, 0]
+
+    def thresholds(self, column: int) -> np.ndarray:
+        """Return the values that the trees compare an input column with, sorted, each once."""
+        nodes = self.program.nodes
+        mine = (nodes["feature"] == column) & (nodes["kind"] < 2)
+        return np.unique(nodes["value"][mine])
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the plan as `plan.json` and `plan.bin`; the same plan is the same bytes."""
+        arrays = {name: getattr(self.program, name) for name in _ARRAYS}
+        head = {
+            "format": FORMAT,
+            "shape": self.shape,
+            "inputs": self.program.inputs,
+            "width": self.program.width,
+            "outputs": self.program.outputs,
+            "summary": list(self.summary),
+            "lengths": {name: len(array) for name, array in arrays.items()},
+        }
+        content = b"".join(array.astype(_ARRAYS[name]).tobytes() for name, array in arrays.items())
+        return {"plan.json": json.dumps(head, indent=1).encode(), "plan.bin": content}
+
+    @classmethod
+    def from_files(cls, files: dict[str, bytes]) -> "Plan":
+        """Read what `to_files` wrote.
+
+        Raises:
+            BundleRefusedError: it is of another format, or an index leads outside its arrays.
+        """
+        head = json.loads(files["plan.json"])
+        if head.get("format") != FORMAT:
+            raise BundleRefusedError(
+                f"The plan has format {head.get('format')}, and this Loopline reads {FORMAT}. "
+                "Serve it with the Loopline that made it, or train the model again."
+            )
+        arrays, start, content = {}, 0, files["plan.bin"]
+        for name, kind in _ARRAYS.items():
+            end = start + head["lengths"][name] * kind.itemsize
+            # Copied, since a plan's arrays must be aligned for the compiled kernel.
+            arrays[name] = np.frombuffer(content[start:end], kind).copy()
+            start = end
+        program = Program(**arrays, **{key: head[key] for key in ("inputs", "width", "outputs")})
+        _check(program, whole=start == len(content))
+        return cls(program, head["shape"], tuple(head["summary"]))
+
+
+def _check(program: Program, *, whole: bool) -> None:
+    """Refuse a program that would read or write outside its arrays, or never end."""
+    ok = whole and 0 < program.inputs <= program.width < 1 << 20 and 0 < program.outputs < 1 << 16
+    ok = ok and _nodes_hold(program)
+    if not (ok and all(_step_holds(program, *step) for step in program.steps.tolist())):
+        raise BundleRefusedError(
+            "The plan's arrays do not fit together. The bundle is damaged: train the model again."
+        )
+
+
+def _nodes_hold(program: Program) -> bool:
+    nodes, places = program.nodes, np.arange(len(program.nodes))
+    inner = nodes["feature"] >= 0
+    held = np.ones(len(nodes), dtype=bool)
+    for side in ("left", "right"):
+        # Children come after their parent, so every walk ends.
+        held &= ~inner | ((nodes[side] > places) & (nodes[side] < len(nodes)))
+    held &= nodes["feature"] < program.width
+    held &= (nodes["kind"] >= 0) & (nodes["kind"] // 2 <= len(program.bits) // 8)
+    return bool(held.all())
+
+
+def _step_holds(program: Program, *step: int) -> bool:
+    code, to, source, count, a, b, _, _ = step
+    if code not in iter(Op) or count < 0 or min(to, source, a, b) < 0:
+        return False
+    made = 1
+    if code == Op.ONE_HOT:
+        if b + count + 3 > len(program.integers):
+            return False
+        made, *hot = program.integers[b : b + count + 3].tolist()
+        if made < 0 or not all(-1 <= place < made for place in hot):
+            return False
+    if to + made > program.width or source >= program.width:
+        return False
+    numbers = {
+        Op.ONE_HOT: count,
+        Op.LOOK_UP: 2 * count + 2,
+        Op.CONSTANT: program.outputs,
+        Op.LINEAR: count * program.outputs,
+    }.get(Op(code), 2)
+    if a + numbers > len(program.numbers):
+        return False
+    if code == Op.LINEAR:
+        listed = program.integers[b : b + count]
+        return len(listed) == count and _within(listed, 0, program.width)
+    return code != Op.TREES or _trees_hold(program, count, b)
+
+
+def _trees_hold(program: Program, count: int, b: int) -> bool:
+    listed = program.integers[b : b + 2 * count]
+    roots, outputs = listed[:count], listed[count:]
+    if len(listed) != 2 * count or not _within(roots, 0, len(program.nodes)):
+        return False
+    if not _within(outputs, -1, program.outputs):
+        return False
+    if count and int(outputs.min()) < 0:  # the leaves' values are places of vectors
+        values = program.nodes["value"][program.nodes["feature"] < 0]
+        return _within(values, 0, len(program.numbers) - program.outputs + 1)
+    return True
+
+
+def _within(values: np.ndarray, low: int, end: int) -> bool:
+    return bool(((values >= low) & (values < end)).all())

@@ -1,0 +1,63 @@
+"""How the service did: errors and latency, by the hour of arrival, from counts."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loopline.counts.kernel import ColumnCounts
+from loopline.counts.statistics import quantiles
+from loopline.monitoring.hours import ERRORS, LATENCY, Counts
+from loopline.monitoring.windows import Window
+
+_SERVER_ERROR = 500
+_SHARES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One version's service in one window."""
+
+    window: Window
+    requests: int
+    """Answered or not; shadows left out."""
+    failed: int
+    """Requests that the service owed an answer and gave none: status 500 and above."""
+    refused: int
+    """Requests that could not be answered as they stood: status 400 to 499."""
+    errors: dict[str, int]
+    """Status and kind to requests."""
+    latency: dict[str, float]
+    """Seconds: `p50`, `p95`, `p99`, within 0.1 % of their value; empty without an answer."""
+
+    @property
+    def error_rate(self) -> float:
+        """The share of requests that failed."""
+        return self.failed / self.requests if self.requests else 0.0
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """By the names that goals and rules use."""
+        found = {f"latency_{share}": seconds for share, seconds in self.latency.items()}
+        return {"error_rate": self.error_rate, **found} if self.requests else found
+
+
+def measure(counted: Mapping[tuple[str, str], Counts], window: Window) -> Service:
+    """Read the service's figures off the sum of a window's counts."""
+    errors = counted.get((ERRORS, ""), Counter())
+    latencies = counted.get((LATENCY, ""))
+    assert isinstance(errors, Counter)  # noqa: S101 - what is stored in this slice
+    by_status = [(int(name.split()[0]), number) for name, number in errors.items()]
+    latency: dict[str, float] = {}
+    answered = 0
+    if isinstance(latencies, ColumnCounts):
+        answered = latencies.rows
+        found = quantiles(latencies, _SHARES)
+        latency = {f"p{share * 100:.0f}": at for share, at in zip(_SHARES, found, strict=True)}
+    return Service(
+        window=window,
+        requests=answered + errors.total(),
+        failed=sum(number for status, number in by_status if status >= _SERVER_ERROR),
+        refused=sum(number for status, number in by_status if status < _SERVER_ERROR),
+        errors=dict(errors),
+        latency=latency,
+    )

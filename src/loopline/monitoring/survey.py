@@ -1,0 +1,111 @@
+"""Everything about one version where it serves: drift, service, goals, and what rules may name."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from loopline.contract.schema import Contract
+from loopline.monitoring import drift, fold, goals, hours, performance, service
+from loopline.monitoring.drift import Drift
+from loopline.monitoring.findings import Finding, Subject
+from loopline.monitoring.labels import Labels
+from loopline.monitoring.performance import Performance
+from loopline.monitoring.reference import Reference
+from loopline.monitoring.service import Service
+from loopline.monitoring.windows import Window, current, earlier
+from loopline.registry.release import Served
+from loopline.store.database import Database
+from loopline.store.tables import Tables
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a version in service that a rule may name."""
+
+    value: float
+    subject: str
+    """The column it is of, or the metric itself."""
+    rows: int
+    is_mature: bool
+    """Whether it rests on as many rows and labels as the contract asks for."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of one version where it serves."""
+
+    environment: str
+    version: int
+    share: float
+    shadow: bool
+    window: tuple[str, str]
+    rows: int
+    """Predictions in the window, by the time of their event."""
+    drift: tuple[Drift, ...]
+    """Of inputs and outputs, worst first; empty below the contract's minimum_rows."""
+    service: Service
+    performance: Performance | None
+    """In the newest window with enough labels; None while there is none."""
+    figures: dict[str, Figure]
+
+
+class Survey:
+    """Looks at versions, and remembers what cannot have changed since."""
+
+    def __init__(self, contract: Contract, tables: Tables, database: Database) -> None:
+        self._contract = contract
+        self._tables = tables
+        self._database = database
+        self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
+
+    def look(
+        self, environment: str, served: Served, reference: Reference, known: Labels, now: datetime
+    ) -> tuple[Watched, list[Finding]]:
+        """Return what is seen of one version, and the judgement of each promise about it."""
+        contract, version = self._contract, served.version
+        window = current(now, contract.monitor.window)
+        counted = hours.total(self._database, contract.project, environment, version, window)
+        rows = drift.rows(counted)
+        drifted = drift.measure(reference, counted) if rows >= contract.monitor.minimum_rows else ()
+        served_so = service.measure(counted, window)
+        performed = self._perform(environment, reference, known, window)
+        subject = Subject(contract.project, environment, version, now)
+        judged = drift.judge(contract, subject, drifted, window)
+        if served_so.requests >= contract.monitor.minimum_rows:
+            judged += goals.of_service(contract, subject, served_so)
+        if performed is not None:
+            judged += goals.of_labels(contract, subject, performed)
+        figures = drift.figures(drifted)
+        return Watched(
+            environment=environment,
+            version=version,
+            share=served.share,
+            shadow=served.shadow,
+            window=window.text,
+            rows=rows,
+            drift=drifted,
+            service=served_so,
+            performance=performed,
+            figures={},
+        ), judged
+
+    def _perform(
+        self, environment: str, reference: Reference, known: Labels, window: Window
+    ) -> Performance | None:
+        predictions = fold.table(self._contract.project)
+        if not self._tables.exists(predictions):
+            return None
+        place = (environment, reference.version)
+        state = (self._tables.version(predictions), known.version, window)
+        before = self._judged.get(place)
+        if before is None or before[0] != state:
+            mine = (
+                pl.col("plausible")
+                & (pl.col("environment") == environment)
+                & (pl.col("version") == reference.version)
+            )
+            rows = known.join(self._tables.scan(predictions).filter(mine))
+            found = performance.measure(self._contract, reference, rows, earlier(window))
+            before = self._judged[place] = (state, found)
+        return before[1]

@@ -1,0 +1,74 @@
+"""Champion against challenger.
+
+The pipeline trains the challenger as of `now` and proves it beside the champion on the same rows;
+here it is promoted if its gate passed, and refused with the gate's reasons if not. Approvals that
+the contract asks for are asked for: a machine promotes nothing that a person could not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from loopline.contract.schema import Contract
+from loopline.errors import GateFailedError, LooplineError, MoveRefusedError
+from loopline.registry.promotion import promote
+from loopline.registry.release import Release
+from loopline.registry.versions import ModelVersion, Registry
+from loopline.response.rules import DONE, FAILED, REFUSED, WAITING
+
+Retrain = Callable[[datetime], ModelVersion]
+"""Runs the pipeline on what is known at a moment, and returns the version it registered, which may
+be an old one where nothing has changed. It releases nothing."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt to do something ended."""
+
+    outcome: str
+    why: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def challenge(
+    registry: Registry,
+    contract: Contract,
+    retrain: Retrain,
+    champion: ModelVersion,
+    environment: str,
+    *,
+    by: str,
+    now: datetime,
+) -> Outcome:
+    """Train a challenger and, if it is better, have `environment` serve it instead."""
+    try:
+        challenger = retrain(now)
+    except LooplineError as error:
+        return Outcome(FAILED, f"Retraining failed: {error}")
+    detail = {
+        "challenger": challenger.number,
+        "champion": champion.number,
+        "reasons": list(challenger.reasons),
+    }
+    if challenger.digest == champion.digest:
+        why = f"Retraining gave {champion.name} again: there is nothing new to learn from."
+        return Outcome(REFUSED, why, detail)
+    if not challenger.gate_passed:
+        reasons = " ".join(challenger.reasons)
+        return Outcome(REFUSED, f"{challenger.name} did not pass its gate. {reasons}", detail)
+    why = f"challenger of {champion.name}"
+    try:
+        promoted = promote(
+            registry, challenger.number, environment, by=by, why=why, now=now, contract=contract
+        )
+    except (GateFailedError, MoveRefusedError) as error:
+        return Outcome(REFUSED, str(error), detail)
+    if isinstance(promoted, Release):
+        return Outcome(DONE, f"{challenger.name} passed its gate and took over.", detail)
+    return Outcome(
+        WAITING,
+        f"{challenger.name} passed its gate and waits for {promoted.needed} approval(s): loopline "
+        f"model approve {challenger.name}",
+        detail,
+    )

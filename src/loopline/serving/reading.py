@@ -1,0 +1,88 @@
+"""Reads a request's body off the wire, as far as HTTP goes: its type, encoding and size."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from loopline.serving.dialects.base import Content
+
+LARGEST_BODY = 32 * 2**20
+NO_CONTENT = Content("")
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class RefusedError(Exception):
+    """HTTP's own reasons: no such route, too large, a type that is not read."""
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class GoneError(Exception):
+    """The caller went away while sending."""
+
+
+def read_content(headers: Mapping[bytes, bytes], takes: tuple[str, ...]) -> Content:
+    """Return what the headers say of a body that may have the media types `takes`.
+
+    Raises:
+        RefusedError: it has another, or parameters or an encoding that are not read.
+    """
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise RefusedError(415, "Compressed bodies are not read. Send it as it is.")
+    kind = _media_type(headers.get(b"content-type", b""))
+    if kind not in takes:
+        known = ", ".join(name for name in takes if name)
+        raise RefusedError(
+            415, f"The content type is '{kind:.60}'; this route reads {known}, in UTF-8."
+        )
+    length = headers.get(b"inference-header-content-length")
+    if length is None and kind != "application/octet-stream":
+        return Content(kind)
+    if length is None or not length.isdigit() or len(length) > 9:
+        raise RefusedError(400, "Inference-Header-Content-Length must be a number of bytes.")
+    return Content(kind, int(length))
+
+
+@lru_cache(maxsize=64)
+def _media_type(header: bytes) -> str:
+    kind, *parameters = header.decode("latin-1").lower().split(";")
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if (name, value.strip('"')) not in {("charset", "utf-8"), ("charset", "utf8"), ("", "")}:
+            raise RefusedError(
+                415, f"Content type parameter '{parameter.strip():.60}' is not understood."
+            )
+    return kind.strip()
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        RefusedError: it is larger than `LARGEST_BODY`; what follows is not read.
+    """
+    if int(headers.get(b"content-length", b"0")) > LARGEST_BODY:
+        raise _too_large()
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    parts = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > LARGEST_BODY:
+            raise _too_large()
+    if message["type"] == "http.disconnect":
+        raise GoneError
+    return body if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large() -> RefusedError:
+    message = f"The body is larger than {LARGEST_BODY} bytes. Send fewer rows at a time."
+    return RefusedError(413, message, (b"connection", b"close"))

@@ -1,0 +1,107 @@
+import polars as pl
+import pytest
+
+from loopline.data.conforming import conform, convert, infer_types, missing_tokens, needed
+from loopline.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "2", "?", " 3 "], "integer"),
+        (["1", "2.5", "1e3"], "number"),
+        (["1.0", "2.0"], "integer"),
+        (["02139", "94110"], "category"),
+        (["0", "1"], "integer"),
+        (["yes", "No", "yes"], "boolean"),
+        (["t", "F"], "boolean"),
+        (["y", "n"], "category"),
+        (["no", "no"], "category"),
+        (["2013-01-01", "2013/1/5 7:05"], "time"),
+        (["2013-01-01T05:00:00Z", "?"], "time"),
+        (["03/04/2013", "31/12/2013"], "category"),
+        (["a", "b", "a"], "category"),
+        ([f"customer {n}" for n in range(200)], "text"),
+        ([f"a long remark about case {n % 60} " + "x" * 50 for n in range(300)], "text"),
+        (["?", "?"], "text"),
+        ([str(n) for n in range(300)] + ["oops"], "integer"),
+        ([str(n) for n in range(30)] + ["oops"] * 20, "category"),
+        ([1.5, 2.0], "number"),
+        ([True, False], "boolean"),
+        ([[1], [2]], "text"),
+    ],
+)
+def test_types_are_found_out_from_values(values, kind):
+    assert infer_types(pl.DataFrame({"x": values}), ["?", ""]) == {"x": kind}
+
+
+def test_flights_are_what_they_look_like(flights):
+    written = flights.head(30_000).with_columns(pl.all().cast(pl.String).fill_null("NA"))
+
+    assert missing_tokens(written) == ("", "NA")
+    types = infer_types(written, ["NA"])
+
+    assert types["arr_delay"] == types["year"] == types["flight"] == "integer"
+    assert types["carrier"] == types["tailnum"] == types["dest"] == "category"
+    assert types["time_hour"] == "time"
+    conformed = convert(written, types, ["NA"])
+    assert conformed.failures == {}
+    assert conformed.frame["arr_delay"].equals(flights.head(30_000)["arr_delay"])
+
+
+def test_a_value_that_cannot_be_read_is_missing_and_kept_with_its_row():
+    frame = pl.DataFrame({"n": ["1", "x", "?", "2.5"], "b": ["yes", "2", "no", "T"]})
+
+    conformed = convert(frame, {"n": "integer", "b": "boolean"}, ["?"])
+
+    assert conformed.frame.rows() == [(1, True), (None, None), (None, False), (None, True)]
+    assert conformed.failures["n"].rows() == [(1, "x"), (3, "2.5")]
+    assert conformed.failures["b"].rows() == [(1, "2")]
+
+
+def test_native_types_are_read_like_text():
+    frame = pl.DataFrame(
+        {
+            "whole": [5.0, 6.5],
+            "big": [2**53 + 1, -1],
+            "flag": [True, None],
+            "kind": pl.Series(["a", "?"], dtype=pl.Categorical),
+            "list": [[1], None],
+            "nothing": [None, None],
+        }
+    )
+    kinds = ["category", "integer", "category", "category", "category", "number"]
+
+    conformed = convert(frame, dict(zip(frame.columns, kinds, strict=True)), ["?"])
+
+    assert conformed.frame.row(0) == ("5", 2**53 + 1, "true", "a", None, None)
+    assert conformed.frame.row(1) == ("6.5", -1, None, None, None, None)
+    assert list(conformed.failures) == ["list"]
+    assert convert(frame, {"big": "number"}, ["-1"]).frame["big"].to_list() == [2.0**53, None]
+
+
+def test_only_columns_the_contract_speaks_of_are_kept_in_its_order(contract):
+    frame = pl.DataFrame({name: ["1", "0"] for name in "zyxkwvu"} | {"t": ["2013-01-01"] * 2})
+    data = {
+        "columns": {"x": {"type": "category"}, "y": {}},
+        "key": "k",
+        "time": "t",
+        "features": {"double": "w * 2"},
+        "checks": [{"rule": "v > 0"}],
+    }
+
+    conformed = conform(frame, contract(data, baseline={"rule": "double > u"}))
+
+    assert conformed.types == {
+        "x": "category", "y": "integer", "k": "integer", "t": "time",
+        "w": "integer", "v": "integer", "u": "integer",
+    }  # fmt: skip
+
+
+def test_columns_that_are_not_there_are_all_named_with_the_nearest(contract):
+    with pytest.raises(DataError) as failure:
+        needed(contract({"columns": {"agee": {}}, "key": "id"}, target="y > 3"), ["age", "y"])
+
+    first, second = str(failure.value).splitlines()
+    assert "'agee', which the data does not have. Did you mean 'age'?" in first
+    assert "'id', which the data does not have. It has age, y." in second
