@@ -8,7 +8,8 @@
     │   ├── SourceError           the data cannot be read
     │   ├── RowSqlError           an expression outside the contract's row SQL
     │   ├── ValidationError       rows fail a blocking check
-    │   └── SplitError            the parts cannot be made, or leak into each other
+    │   ├── SplitError            the parts cannot be made, or leak into each other
+    │   └── CountsError           counts that stand on different grids
     ├── TrainingError             no model could be trained
     ├── ModelError
     │   ├── PlanRefusedError      this estimator has no exact scoring plan
@@ -72,6 +73,10 @@ class ValidationError(DataError):
 
 class SplitError(DataError):
     """The parts cannot be made, or leak into each other."""
+
+
+class CountsError(DataError):
+    """Counts stand on different grids, and so neither add nor compare."""
 
 
 class TrainingError(LooplineError):

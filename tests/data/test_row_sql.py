@@ -1,8 +1,10 @@
 import itertools
 import json
 import math
+import re
 import sqlite3
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loopline.data.columns import canonical_text
+from loopline.data.row_grammar import PARTS
 from loopline.data.row_sql import evaluate, names, parse
 from loopline.errors import RowSqlError
 
@@ -272,6 +276,8 @@ def test_a_hostile_text_costs_a_pattern_no_more_than_its_length():
         ("extract(era from t)", "'era' is not among year, quarter"),
         ("cast(a as integer)", r"write round\(x\), floor\(x\) or ceil\(x\)"),
         ("cast(a as date)", "row SQL casts to double and text"),
+        ("cast(s as decimal(10, 2))", "leave out the length"),
+        ("trunc(a, 2)", r"trunc\(\) with decimals is not part of row SQL"),
         ("a // 2", r"write floor\(a / b\)"),
         ("log(a)", r"write ln\(x\) or log10\(x\)"),
         ("s like r", "a pattern is a text in quotes"),
@@ -326,3 +332,34 @@ def test_flights_are_late_as_polars_says(flights):
 
     wanted = sample.select((pl.col("arr_delay") > 15) & pl.col("carrier").is_in(["UA", "B6"]))
     assert _plain(found) == wanted.to_series().cast(pl.Float64).to_list()
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "row-sql.md"
+EXAMPLES = re.findall(
+    r"^\| `(.+)` \| ([^|`]+) \|$", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("sql", "answer"), EXAMPLES)
+def test_the_examples_of_the_reference_are_true(sql, answer):
+    types = {
+        "distance": "number", "delay": "number", "carrier": "category", "zone": "category",
+        "is_late": "boolean", "departure": "time", "arrival": "time",
+    }  # fmt: skip
+    row = [1400.0, np.nan, "UA", "5", 1.0, "2013-01-01T23:30", "2013-01-02T02:10"]
+    columns = {name: [value] for name, value in zip(types, row, strict=True)}
+    sql = sql.replace("\\|", "|")
+
+    [found] = run(sql, types, **columns)
+
+    if parse(sql, types).type == "boolean":
+        found = {1: "true", 0: "false", None: None}[found]
+    assert answer == ("missing" if found is None else canonical_text(found))
+
+
+def test_the_reference_names_every_part_unit_and_function():
+    page = REFERENCE.read_text(encoding="utf-8")
+
+    for word in {*PARTS.values(), "date_diff", "starts_with", "nullif", "ilike", "log10"}:
+        assert f"`{word}" in page, word
+    assert len(EXAMPLES) > 20

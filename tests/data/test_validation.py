@@ -129,7 +129,7 @@ def test_the_storm_that_never_was_is_found_in_the_weather(contract):
     assert "row 2, wind_speed 1048.36" in " ".join(map(str, validation.checks))
 
 
-def test_three_hundred_thousand_flights_are_checked_within_a_second(contract, flights):
+def test_three_hundred_thousand_flights_are_checked_in_under_two_seconds(contract, flights):
     kinds = {n: "category" if flights[n].dtype == pl.String else "number" for n in flights.columns}
     kinds["time_hour"] = "time"
     columns = {

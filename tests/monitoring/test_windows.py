@@ -32,9 +32,7 @@ def test_earlier_windows_touch_and_do_not_overlap() -> None:
     windows = earlier(current(NOW, timedelta(days=30)), 3)
 
     assert len(windows) == 4
-    assert all(
-        older.last == newer.first for newer, older in pairwise(windows)
-    )
+    assert all(older.last == newer.first for newer, older in pairwise(windows))
 
 
 def test_the_newest_window_with_enough_labels_is_judged() -> None:

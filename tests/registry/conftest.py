@@ -9,6 +9,7 @@ import pytest
 
 from loopline.contract.schema import Contract
 from loopline.governance.signing import Keys
+from loopline.model.bundle import write
 from loopline.registry.versions import ModelVersion, Registry
 from loopline.store.database import Database
 from loopline.store.ledger import Ledger
@@ -27,16 +28,15 @@ def open_registry(home: Path) -> Registry:
     return Registry(ledger, Objects((home / "store").as_uri()), Keys(home))
 
 
-def register(registry: Registry, name: str = "", **changes) -> ModelVersion:
-    """Register a version whose bundle is no more than a manifest."""
+def register(registry: Registry, name: str = "", report: bytes = b"{}", **changes) -> ModelVersion:
+    """Register a version whose bundle holds no model: a card and a report."""
     number = len(registry.all()) + 1
-    manifest = f"manifest {number}{name}".encode()
     bundle = f"bundles/churn/{number}{name}"
-    registry.objects.put(f"{bundle}/manifest.json", manifest)
+    files = {"card.md": bundle.encode(), "report.json": report}
     fields = {
-        "digest": hashlib.sha256(manifest).hexdigest(),
+        "digest": hashlib.sha256(bundle.encode()).hexdigest(),
         "bundle": bundle,
-        "bundle_digest": hashlib.sha256(manifest).hexdigest(),
+        "bundle_digest": write(registry.objects, registry.keys, bundle, files),
         "run": f"run-{number}",
         "snapshot": "snap-0123456789ab",
         "runtime": "plan",

@@ -1,5 +1,6 @@
 """Promote, approve, roll back, retire: what is refused, and what a killed process leaves."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 from tests.registry.conftest import NOW, make_contract, open_registry, register
 
-from loopline.errors import GateFailedError, MoveRefusedError, ReleaseError, UnknownVersionError
+from loopline.errors import (
+    BundleRefusedError,
+    GateFailedError,
+    MoveRefusedError,
+    ReleaseError,
+    UnknownVersionError,
+)
 from loopline.registry import proof, release
 from loopline.registry.promotion import (
     approve,
@@ -79,6 +86,21 @@ class TestPromote:
 
         assert again == first
         assert registry.ledger.events() == events
+
+    @pytest.mark.parametrize("file", ["card.md", "manifest.json", "manifest.sig"])
+    def test_a_version_with_one_changed_byte_is_never_released(
+        self, registry, versions, open_contract, file
+    ):
+        key = f"{versions[0].bundle}/{file}"
+        content = bytearray(registry.objects.get(key))
+        content[-3] ^= 1
+        registry.objects.put(key, bytes(content))
+
+        with pytest.raises(BundleRefusedError, match=r"The bundle bundles/churn/1 is refused"):
+            promote(registry, 1, "staging", by="ada", now=NOW, contract=open_contract)
+
+        assert served(registry, "staging") is None
+        assert registry.ledger.events(("release.written",)) == []
 
     def test_dev_takes_a_version_whose_gate_failed(self, registry):
         register(registry, reasons=("too expensive",))
@@ -302,9 +324,11 @@ ACTIONS = {
 class TestKilled:
     """A process that dies anywhere leaves the old or the new, and a second call completes."""
 
+    @pytest.fixture(scope="module")
     @staticmethod
-    def prepare(home: Path) -> Registry:
+    def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         """Staging served 1 and serves 2; production serves 1, and 2 waits for approval there."""
+        home = tmp_path_factory.mktemp("prepared")
         registry = open_registry(home)
         for _ in range(3):
             register(registry)
@@ -313,20 +337,21 @@ class TestKilled:
             promote(registry, number, "staging", by="ada", now=NOW, contract=anyone)
         promote(registry, 1, "production", by="ada", now=NOW, contract=anyone)
         promote(registry, 2, "production", by="bob", now=NOW, contract=careful)
-        return registry
+        registry.ledger.database.close()
+        return home
 
     @pytest.mark.parametrize("action", list(ACTIONS))
     def test_at_any_step_the_second_call_ends_where_the_first_would_have(
-        self, tmp_path, monkeypatch, action
+        self, prepared, tmp_path, monkeypatch, action
     ):
         act = ACTIONS[action]
-        whole = self.prepare(tmp_path / "whole")
+        whole = open_registry(Path(shutil.copytree(prepared, tmp_path / "whole")))
         expected = act(whole)
         environment = getattr(expected, "environment", "production")
 
         for step in range(1, 20):
-            home = tmp_path / str(step)
-            killed = self.prepare(home)
+            home = Path(shutil.copytree(prepared, tmp_path / str(step)))
+            killed = open_registry(home)
             before = served(killed, environment)
             with monkeypatch.context() as patch:
                 steps = kill_at(killed, step, patch)
@@ -351,8 +376,10 @@ class TestKilled:
             assert proof.verify(left) == proof.verify(whole)
         pytest.fail("the action never ran to its end")
 
-    def test_kill_minus_9_between_document_and_event_is_repaired_by_the_next_call(self, tmp_path):
-        self.prepare(tmp_path)
+    def test_kill_minus_9_between_document_and_event_is_repaired_by_the_next_call(
+        self, prepared, tmp_path
+    ):
+        home = Path(shutil.copytree(prepared, tmp_path / "home"))
         script = """
 import os, signal, sys
 from pathlib import Path
@@ -366,11 +393,11 @@ def create_and_die(key, data):
 registry.objects.create = create_and_die
 promote(registry, 3, "production", by="ada", now=NOW, contract=make_contract(approvals=0))
 """
-        command = [sys.executable, "-c", script, str(tmp_path)]
+        command = [sys.executable, "-c", script, str(home)]
         died = subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
         assert died.returncode == -signal.SIGKILL
 
-        registry = open_registry(tmp_path)
+        registry = open_registry(home)
         assert served(registry) == 3
         assert history(registry) == [1]
         with pytest.raises(ReleaseError, match="in the store, but not in the ledger"):

@@ -8,7 +8,8 @@ import pytest
 
 from loopline.contract.schema import Contract
 from loopline.monitoring.findings import Finding
-from loopline.response.rules import Action, Decision, Figure, Situation, decide
+from loopline.monitoring.survey import Figure
+from loopline.response.rules import Action, Decision, Situation, decide
 from loopline.store.ledger import iso
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)

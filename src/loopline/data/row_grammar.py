@@ -255,6 +255,8 @@ def _cast(builder: Builder, node: "Node") -> Value:
             "casting to a whole number rounds differently from one database to the next: "
             "write round(x), floor(x) or ceil(x)",
         )
+    if node.args["to"].expressions:
+        builder.refuse(node, "row SQL casts to double and text as they are: leave out the length")
     kind = "number" if wanted in _NUMBER_TYPES else "text" if wanted in _TEXT_TYPES else None
     value = builder.build(node.this)
     if kind is None or value.kind == "time":

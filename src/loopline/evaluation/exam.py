@@ -1,10 +1,11 @@
 """Evaluate one run on rows that trained nothing, beside the baseline and the champion."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from loopline.contract.metrics import METRICS
@@ -56,8 +57,6 @@ class Candidates:
     own: Answer
     baseline: Answer
     champion: Answer | None = None
-    baseline_kept: dict[str, Any] | None = None
-    """What makes the baseline again, for live rows."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,7 @@ def _measured(exam: Exam, run: Run, answers: Candidates, score: Score, proofs: P
         classes=exam.signature.classes,
         distribution=distribution(contract.problem.task, exam.truth, answers.own.scores),
         confusion=confusion(exam.signature.classes, exam.truth, answers.own),
-        parity={} if proofs.parity is None else asdict(proofs.parity),
-        baseline_kept=answers.baseline_kept,
+        parity={} if proofs.parity is None else msgspec.to_builtins(proofs.parity),
     )
 
 

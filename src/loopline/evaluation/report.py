@@ -83,8 +83,6 @@ class Report:
     """Of classes: `actual`, `answered` and `rows`."""
     parity: dict[str, Any] = field(default_factory=dict)
     """The plan against the original; empty where the original itself serves."""
-    baseline_kept: dict[str, Any] | None = None
-    """What `training/baselines.py` makes the baseline of again, to answer live rows."""
 
     @property
     def passed(self) -> bool:

@@ -7,6 +7,7 @@ bits of `exp` alone. The twin is what answers without a compiler, and the oracle
 
 import ctypes
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -112,6 +113,26 @@ class Scorer:
                 scores.ctypes.data,
             )
         return scores
+
+    def bind(self, matrix: np.ndarray) -> Callable[[], np.ndarray]:
+        """Return what scores `matrix` as it then is, always into the same array; for one thread.
+
+        For a server's one row, where finding the arrays' addresses costs as much as scoring.
+        """
+        if library() is None:
+            return lambda: twin(self._program, matrix)
+        rows = len(matrix)
+        scores = np.empty((rows, self._program.outputs))
+        work, raw = (np.zeros_like(kept) for kept in self._kept[2:])
+        ends = [array.ctypes.data for array in (work, raw, scores)]
+        arguments = (*self._addresses, matrix.ctypes.data, rows, *ends)
+        call, kept = self._call, (matrix, work, raw)
+
+        def score(_kept: object = kept) -> np.ndarray:
+            call(*arguments)
+            return scores
+
+        return score
 
 
 def twin(program: Program, matrix: np.ndarray) -> np.ndarray:

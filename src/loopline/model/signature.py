@@ -108,3 +108,14 @@ def decide(signature: Signature, scores: np.ndarray) -> np.ndarray:
         return classes[scores.argmax(axis=1)]
     threshold = 0.5 if signature.threshold is None else signature.threshold
     return classes[(scores >= threshold).astype(np.intp)]
+
+
+def outputs(signature: Signature, scores: np.ndarray) -> Columns:
+    """Return `scores` as the columns that callers are answered with, and that drift is watched of.
+
+    Binary: the positive class's probability; multiclass: one for each class; else the prediction.
+    """
+    if signature.task == "multiclass":
+        named = zip(signature.classes, scores.T, strict=True)
+        return {f"probability of {label}": column for label, column in named}
+    return {"prediction" if signature.task == "regression" else "probability": scores}

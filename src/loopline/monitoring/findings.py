@@ -6,7 +6,7 @@ a cause that cannot be judged just now, for want of rows or labels, stays as it 
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -132,8 +132,12 @@ class Findings:
                 news.append(finding)
         return news
 
-    def close(self, serving: Collection[tuple[str, int]], *, now: datetime) -> list[Finding]:
-        """Resolve what concerns an environment and version that is not among those `serving`."""
+    def close(self, serving: Mapping[str, Collection[int]], *, now: datetime) -> list[Finding]:
+        """Resolve what concerns a version that its environment no longer serves.
+
+        `serving` says which versions each environment serves; of one that it does not name,
+        nothing is known.
+        """
         gone = [
             replace(
                 finding,
@@ -142,7 +146,7 @@ class Findings:
                 f"{finding.environment}.",
             )
             for finding in self.open().values()
-            if finding.kind != "log" and (finding.environment, finding.version) not in serving
+            if finding.version not in serving.get(finding.environment, (finding.version,))
         ]
         return self.record(gone, now=now)
 

@@ -28,7 +28,7 @@ from loopline.serving.log import read_frames
 from loopline.store.database import Database, folded
 from loopline.store.tables import Tables
 
-LEASE_SECONDS = 300.0
+LEASE_SECONDS = 30.0
 """After so long without a sign a folder is taken for dead; one that was not does no harm."""
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+\.log")
 _SUFFIXES = {pl.Float64: "number", pl.Boolean: "boolean", pl.String: "text"}

@@ -103,8 +103,8 @@ def _fairness(
         what,
         holds=holds(condition, value, needed),
         **_facts(found, rule.metric, value, needed),
-        message=f"{what} of {subject.name} is {groups} {_on(found)}: a {key} of {value:.3g}, and the "
-        f"rule is {RELATIONS[condition]} {needed:g}.",
+        message=f"{what} of {subject.name} is {groups} {_on(found)}: a {key} of {value:.3g}, and "
+        f"the rule is {RELATIONS[condition]} {needed:g}.",
         evidence={"groups": measured["groups"]},
     )
 

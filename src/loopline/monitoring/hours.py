@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 
 from loopline.counts.kernel import ColumnCounts, count_arrays
-from loopline.data.columns import Columns
+from loopline.model.signature import outputs
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import Stretch, Typed
 from loopline.monitoring.windows import HOUR, Window
@@ -139,9 +139,8 @@ def _stored(
     found: dict[Cell, bytes] = {}
     for (environment, version), hours in spans.items():
         window = Window(min(hours), max(hours) + 1)
-        for cell, payload in _rows(connection, project, environment, version, window):
-            if cell in cells:
-                found[cell] = payload
+        rows = _rows(connection, project, environment, version, window)
+        found |= {cell: payload for cell, payload in rows if cell in cells}
     return found
 
 

@@ -55,6 +55,8 @@ class Labels:
     """The same by `key`."""
     corrected: int
     """Ids and keys whose outcome was not always the same."""
+    version: int = -1
+    """Of the table they were read from."""
 
     def join(self, predictions: pl.LazyFrame) -> pl.LazyFrame:
         """Return `predictions` with `TRUTH`: the label's text, null where there is none."""
@@ -63,7 +65,9 @@ class Labels:
         return (
             predictions.join(self.by_id.lazy(), on="prediction_id", how="left")
             .join(self.by_key.lazy(), on="key", how="left", suffix="_by_key")
-            .with_columns(pl.when(own.is_null() | is_newer).then(shared).otherwise(own))
+            .with_columns(
+                pl.when(own.is_null() | is_newer).then(shared).otherwise(own).alias(TRUTH)
+            )
             .drop(f"{TRUTH}_by_key", _OBSERVED, f"{_OBSERVED}_by_key")
         )
 
@@ -79,24 +83,24 @@ class Labels:
 
 def read(tables: Tables, project: str) -> Labels:
     """Return the labels of a project as they stand."""
-    if tables.exists(table(project)):
-        rows = tables.scan(table(project))
+    version = tables.version(table(project)) if tables.exists(table(project)) else -1
+    if version >= 0:
+        rows = tables.scan(table(project), version)
     else:
         schema = {**_SCHEMA, "segment": pl.String, "observed_at": pl.Datetime("us", "UTC")}
         rows = pl.LazyFrame(schema=schema)
     by_id, by_key = pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")])
     corrected = sum(int((frame["different"] > 1).sum()) for frame in (by_id, by_key))
-    return Labels(by_id.drop("different"), by_key.drop("different"), corrected)
+    return Labels(by_id.drop("different"), by_key.drop("different"), corrected, version)
 
 
 def _last(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
     return (
         rows.filter(pl.col(name).is_not_null())
-        .sort(_ORDER)
         .group_by(name)
         .agg(
-            pl.col("label").last().alias(TRUTH),
-            pl.col("observed_at").last().alias(_OBSERVED),
+            pl.col("label").sort_by(_ORDER).last().alias(TRUTH),
+            pl.col("observed_at").max().alias(_OBSERVED),
             pl.col("label").n_unique().alias("different"),
         )
     )

@@ -21,7 +21,9 @@ from loopline.data.sources.files import Files
 from loopline.errors import FeedbackError, StoreError
 from loopline.model.signature import Signature
 from loopline.monitoring.labels import truth
+from loopline.monitoring.reference import References
 from loopline.monitoring.windows import microseconds
+from loopline.registry.versions import Registry
 from loopline.serving.log import LogWriter
 from loopline.settings import Settings
 
@@ -36,6 +38,21 @@ class Outcomes:
     """`[prediction_id, key, label, observed_at]`, as frames of the log hold them."""
     pending: int
     """Rows without a label: left out."""
+
+
+def signature(registry: Registry, environment: str) -> Signature:
+    """Return the signature of what an environment serves: which classes outcomes can have.
+
+    Raises:
+        FeedbackError: nothing serves there.
+    """
+    serving = registry.serving(environment)
+    if serving is None:
+        raise FeedbackError(
+            f"{environment} serves nothing, so there are no predictions these could be the "
+            "outcomes of. Name another environment with --env, or start with: loopline run"
+        )
+    return References(registry)(serving.number).signature
 
 
 def read(path: Path, contract: Contract, signature: Signature, settings: Settings) -> Outcomes:

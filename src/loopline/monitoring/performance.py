@@ -23,7 +23,6 @@ from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import DTYPES
 from loopline.monitoring.windows import HOUR, Window, mature
 
-
 _HOUR = "~hour"
 
 

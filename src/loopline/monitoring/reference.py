@@ -6,8 +6,10 @@ drifts slowly would drag its own yardstick along.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from loopline.counts.kernel import Profile
-from loopline.model.bundle import open_bundle
+from loopline.model.bundle import Bundle, open_bundle
 from loopline.model.signature import Signature
 from loopline.registry.versions import Registry
 from loopline.training.baselines import Baseline, restore
@@ -44,8 +46,14 @@ class References:
             bundle = open_bundle(
                 self._registry.objects, self._registry.keys, known.bundle, known.bundle_digest
             )
-            kept = bundle.report().baseline_kept
             self._opened[version] = Reference(
-                version, bundle.signature, bundle.profile(), None if kept is None else restore(kept)
+                version, bundle.signature, bundle.profile(), _baseline(bundle)
             )
         return self._opened[version]
+
+
+def _baseline(bundle: Bundle) -> Baseline | None:
+    if "baseline.json" not in bundle.listed:
+        return None
+    kept = msgspec.json.decode(bundle.file("baseline.json"))
+    return None if kept is None else restore(kept)

@@ -76,7 +76,6 @@ class Survey:
             judged += goals.of_service(contract, subject, served_so)
         if performed is not None:
             judged += goals.of_labels(contract, subject, performed)
-        figures = drift.figures(drifted)
         return Watched(
             environment=environment,
             version=version,
@@ -87,8 +86,28 @@ class Survey:
             drift=drifted,
             service=served_so,
             performance=performed,
-            figures={},
+            figures=self._figures(drifted, served_so, performed, rows),
         ), judged
+
+    def _figures(
+        self,
+        drifted: tuple[Drift, ...],
+        served_so: Service,
+        performed: Performance | None,
+        rows: int,
+    ) -> dict[str, Figure]:
+        minimum = self._contract.monitor.minimum_rows
+        found = {
+            name: Figure(value, column, rows, is_mature=True)
+            for name, (column, value) in drift.worst(drifted).items()
+        }
+        requests = served_so.requests
+        for name, value in served_so.figures.items():
+            found[name] = Figure(value, name, requests, is_mature=requests >= minimum)
+        if performed is not None:
+            for name, value in performed.metrics.items():
+                found[name] = Figure(value, name, performed.labels, is_mature=True)
+        return found
 
     def _perform(
         self, environment: str, reference: Reference, known: Labels, window: Window

@@ -24,6 +24,7 @@ from loopline.errors import MissingExtraError
 from loopline.settings import Settings
 
 if TYPE_CHECKING:
+    from loopline.registry.backends.base import Backend
     from loopline.registry.versions import Registry
     from loopline.store.database import Database
     from loopline.training.run import Run
@@ -145,11 +146,18 @@ class _Work:
         return True
 
     def copy_versions(self, project: str) -> None:
-        """Copy the project's versions, and what each environment serves, as aliases."""
-        registry = self._registry(project)
-        state = registry.state()
-        serving = {name: state.serving(name) for name in state.releases}
-        print(serving)
+        """Copy the project's versions, and say what each environment serves."""
+        state = self._registry(project).state()
+        versions = [state.version(number) for number in sorted(state.versions)]
+        serving = {
+            name: number for name in state.releases if (number := state.serving(name)) is not None
+        }
+        for backend in _backends(self._settings):
+            try:
+                backend.mirror(versions, serving, self._objects.uri)
+            except Exception:  # noqa: BLE001 - another tool's fault; the runs are copied already
+                _say("The versions were not copied and will be tried again:")
+                traceback.print_exc()
 
     def _registry(self, project: str) -> "Registry":
         from loopline.registry.versions import Registry
@@ -194,6 +202,13 @@ def _trackers(settings: Settings) -> "Iterator[Tracker]":
         yield Mlflow(settings.tracking_uri, settings.home / "mlflow")
     except MissingExtraError as error:
         _say(str(error))
+
+
+def _backends(settings: Settings) -> "Iterator[Backend]":
+    from loopline.registry.backends.mlflow import Mlflow
+
+    if settings.tracking_uri != "off" and importlib.util.find_spec("mlflow"):
+        yield Mlflow(settings.tracking_uri)
 
 
 def _say(line: str) -> None:

@@ -64,13 +64,18 @@ def settle(registry: Registry, environment: str | None = None) -> list[Release]:
 def switch(
     registry: Registry, environment: str, decide: Decision, now: datetime
 ) -> Release | Request:
-    """Write the release that `decide` wants, if it wants one."""
+    """Write the release that `decide` wants, if it wants one.
+
+    Raises:
+        BundleRefusedError: the version's bundle is damaged, so that no server could load it.
+    """
     settle(registry, environment)
     with registry.ledger.database.begin() as connection:
         decided = decide(registry.state(connection), connection)
         if not isinstance(decided, Draft):
             return decided
         version = decided.version
+        registry.prove(version)
         number, digest = registry.ledger.head(connection)
         there = release.numbers(registry.objects, registry.project, environment)
         written = release.write(

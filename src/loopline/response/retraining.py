@@ -31,7 +31,7 @@ class Outcome:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def challenge(
+def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
     registry: Registry,
     contract: Contract,
     retrain: Retrain,

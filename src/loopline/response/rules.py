@@ -15,8 +15,11 @@ from typing import Any
 from loopline.contract.schema import Contract, Response
 from loopline.contract.when import When, parse_when
 from loopline.monitoring.findings import Finding
+from loopline.monitoring.survey import Figure
 
 DONE, COOLING, REFUSED, FAILED, WAITING = "done", "cooling down", "refused", "failed", "waiting"
+_URGENCY = ("rollback", "alert", "retrain")
+"""A dead webhook must not hold up a rollback, nor a retraining an alert."""
 RETRY_AFTER = timedelta(minutes=10)
 """How soon what failed is tried again, where the rule's cool-down is not shorter."""
 
@@ -37,18 +40,6 @@ class Action:
     detail: dict[str, Any]
     why: str
     at: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a version in service that a rule may name."""
-
-    value: float
-    subject: str
-    """The column it is of, or the metric itself."""
-    rows: int
-    is_mature: bool
-    """Whether it rests on as many rows and labels as the contract asks for."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def action_id(kind: str, rule: str, environment: str, version: int, at: str) -> 
 
 
 def decide(contract: Contract, situation: Situation, now: datetime) -> list[Decision]:
-    """Return what the contract's rules ask for, in its order; what was said before is left out.
+    """Return what the contract's rules ask for, urgent things first; what was said is left out.
 
     A version is rolled back at most once: one that a person brought back afterwards stays.
     """
@@ -103,7 +94,7 @@ def decide(contract: Contract, situation: Situation, now: datetime) -> list[Deci
                 decisions.append(decision)
                 if decision.outcome is None:
                     asked.add(kind)
-    return decisions
+    return sorted(decisions, key=lambda decision: _URGENCY.index(decision.kind))
 
 
 def _holds(when: When, situation: Situation) -> tuple[tuple[Finding, ...], str] | None:

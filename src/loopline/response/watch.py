@@ -1,8 +1,8 @@
 """One pass over everything: fold, compare with what was promised, find, respond.
 
-Only one watcher works at a time, under a lease that it renews; whatever it was doing when it was
-killed, the next one does again or finds done. All judgement is by `now`; only the lease goes by
-the real clock.
+Only one watcher works at a time, under a lease that it renews while it works; whatever it was doing
+when it was killed, the next one does again or finds done. All judgement is by `now`: the lease
+alone goes by the real clock.
 """
 
 import os
@@ -10,58 +10,26 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
-import polars as pl
-
-from loopline.errors import BundleRefusedError, ChannelError, LooplineError, MoveRefusedError, ReleaseError
-from loopline.monitoring import drift, goals, hours, labels, performance, service
-from loopline.monitoring.channels.base import Alert, Channel
-from loopline.monitoring.drift import Drift
-from loopline.monitoring.findings import Finding, Findings, Subject
-from loopline.monitoring.fold import Fold, Folded, table
+from loopline.errors import BundleRefusedError, ReleaseError, UnknownVersionError
+from loopline.monitoring import fold, labels
+from loopline.monitoring.channels.base import Channel
+from loopline.monitoring.findings import Finding, Findings
+from loopline.monitoring.fold import Fold, Folded
 from loopline.monitoring.labels import Labels
-from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import References
-from loopline.monitoring.service import Service
-from loopline.monitoring.windows import Window, current, earlier
+from loopline.monitoring.survey import Survey, Watched
 from loopline.pipeline.workspace import Workspace
 from loopline.registry import release
-from loopline.registry.promotion import rollback
 from loopline.registry.release import Served
-from loopline.response.retraining import Outcome, Retrain, challenge
-from loopline.response.rules import (
-    DONE, FAILED, REFUSED, Action, Decision, Figure, Situation, action_id, decide,
-)  # fmt: skip
+from loopline.response.acting import ACTOR, Acting
+from loopline.response.retraining import Retrain
+from loopline.response.rules import Action, Situation, decide
 from loopline.store.ledger import iso
 
-ACTOR = "loopline"
-"""Who acts, as the ledger writes what a rule did."""
 LEASE_SECONDS = 60.0
-_ORDER = ("rollback", "alert", "retrain")
-"""What is urgent first: a dead webhook must not hold up a rollback, nor a retraining an alert."""
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What was seen of one version where it serves."""
-
-    environment: str
-    version: int
-    share: float
-    shadow: bool
-    window: tuple[str, str]
-    rows: int
-    """Predictions in the window, by the time of their event."""
-    drift: tuple[Drift, ...]
-    """Of inputs and outputs, worst first; empty below the contract's minimum_rows."""
-    service: Service
-    performance: Performance | None
-    """In the newest window with enough labels; None while there is none."""
-    figures: dict[str, Figure]
-    """What rules may name."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +39,17 @@ class Pass:
     project: str
     at: str
     folded: Folded
-    corrected: int
+    corrected: int = 0
     """Predictions and keys whose outcome was corrected, ever."""
-    unknown: int
-    """Outcomes of predictions that are not in the log."""
-    watched: tuple[Watched, ...]
-    findings: tuple[Finding, ...]
+    unknown: int = 0
+    """Outcomes whose prediction is not in the log."""
+    watched: tuple[Watched, ...] = ()
+    findings: tuple[Finding, ...] = ()
     """Those open now."""
-    news: tuple[Finding, ...]
+    news: tuple[Finding, ...] = ()
     """Those opened, updated or resolved by this pass."""
-    actions: tuple[Action, ...]
-    notes: tuple[str, ...]
+    actions: tuple[Action, ...] = ()
+    notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 
 
@@ -91,38 +59,131 @@ class Watch:
     def __init__(
         self, workspace: Workspace, retrain: Retrain | None, channels: Sequence[Channel]
     ) -> None:
-        """`retrain` is None where nothing may be trained: such a rule's action is refused."""
+        """`retrain` is None where nothing may be trained: such an action is refused."""
+        contract, registry = workspace.contract, workspace.registry
         self._space = workspace
-        self._contract = workspace.contract
-        self._project = workspace.contract.project
-        self._retrain = retrain
-        self._channels = channels
-        self._references = References(workspace.registry)
+        self._project = contract.project
+        self._references = References(registry)
+        self._fold = Fold(
+            workspace.settings.home / "log",
+            contract.project,
+            self._references,
+            workspace.tables,
+            workspace.database,
+        )
+        self._survey = Survey(contract, workspace.tables, workspace.database)
         self._findings = Findings(workspace.ledger)
-        self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
+        self._acting = Acting(contract, registry, retrain, channels)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._unknown: tuple[object, int] = (None, 0)
 
     def once(self, now: datetime) -> Pass:
         """Look at everything once, as of `now`."""
-        with self._alone() as is_alone:
-            if not is_alone:
-                note = "Another watcher is at work, or was killed within the last minute."
-                return self._pass(now, Folded(is_alone=False), [], [], [], [note])
-            folded = Fold(
-                self._space.settings.home / "log",
-                self._project,
-                self._references,
-                self._space.tables,
-                self._space.database,
-            )()
-            known = labels.read(self._space.tables, self._project)
-            self._note_corrections(known, now)
-            watched: list[Watched] = []
-            judged: list[Finding] = []
-            notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
-            for environment in release.environments(self._space.objects, self._project):
-                self._look_at(environment, known, now, (watched, judged, notes))
-            news = self._findings.record(judged, now=now)
-            news += self._findings.close({(one.environment, one.version) for one in watched}, now=now)
-            actions = [action for one in watched for action in self._respond(one, now)]
-            return self._pass(now, folded, watched, news, actions, notes, known)
+        with self._lease() as is_alone:
+            if is_alone:
+                return self._look(now)
+        note = "Another watcher is at work, or was killed within the last minute."
+        return Pass(self._project, iso(now), Folded(is_alone=False), notes=(note,))
+
+    def _look(self, now: datetime) -> Pass:
+        folded = self._fold()
+        known = labels.read(self._space.tables, self._project)
+        self._note_corrections(known.corrected, now)
+        notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
+        watched: list[Watched] = []
+        judged: list[Finding] = []
+        serving: dict[str, set[int]] = {}
+        for environment in release.environments(self._space.objects, self._project):
+            try:
+                serves = self._serves(environment)
+                serving[environment] = {served.version for served in serves}
+                for served in serves:
+                    reference = self._references(served.version)
+                    seen, found = self._survey.look(environment, served, reference, known, now)
+                    watched.append(seen)
+                    judged += found
+            except (ReleaseError, BundleRefusedError, UnknownVersionError) as error:
+                notes.append(f"{environment} cannot be watched: {error}")
+        news = self._findings.record(judged, now=now)
+        news += self._findings.close(serving, now=now)
+        return Pass(
+            project=self._project,
+            at=iso(now),
+            folded=folded,
+            corrected=known.corrected,
+            unknown=self._count_unknown(known),
+            watched=tuple(watched),
+            findings=tuple(self._findings.open().values()),
+            news=tuple(news),
+            actions=tuple(action for one in watched for action in self._respond(one, now)),
+            notes=tuple(notes),
+        )
+
+    def _serves(self, environment: str) -> tuple[Served, ...]:
+        space = self._space
+        released = release.latest(space.objects, space.keys, self._project, environment)
+        return () if released is None else released.serves
+
+    def _respond(self, seen: Watched, now: datetime) -> list[Action]:
+        if seen.shadow or seen.share == 0:
+            return []  # it answers nobody: findings are enough
+        situation = Situation(
+            environment=seen.environment,
+            version=seen.version,
+            figures=seen.figures,
+            findings=tuple(
+                finding
+                for finding in self._findings.open().values()
+                if (finding.environment, finding.version) == (seen.environment, seen.version)
+            ),
+            history=self._acting.history(),
+        )
+        decisions = decide(self._space.contract, situation, now)
+        return [
+            self._acting.act(decision, seen.environment, seen.version, now)
+            for decision in decisions
+        ]
+
+    def _note_corrections(self, corrected: int, now: datetime) -> None:
+        """Write to the ledger that outcomes were corrected, when there are more than it knows."""
+        ledger = self._space.ledger
+        before = ledger.events(kinds=["labels.corrected"])
+        known = before[-1].payload["corrected"] if before else 0
+        if corrected > known:
+            payload = {"corrected": corrected, "new": corrected - known}
+            ledger.append("labels.corrected", self._project, payload, now=now, actor=ACTOR)
+
+    def _count_unknown(self, known: Labels) -> int:
+        key = fold.table(self._project)
+        if known.version < 0 or not self._space.tables.exists(key):
+            return len(known.by_id) + len(known.by_key)
+        state = (known.version, self._space.tables.version(key))
+        if self._unknown[0] != state:
+            self._unknown = (state, known.unknown(self._space.tables.scan(key)))
+        return self._unknown[1]
+
+    @contextmanager
+    def _lease(self) -> Iterator[bool]:
+        """Hold the watcher's lease, renewed by a thread: retraining takes its time."""
+        name, done = f"watch/{self._project}", threading.Event()
+
+        def take() -> bool:
+            return self._space.database.take_lease(
+                name, self._holder, now=datetime.now(UTC), seconds=LEASE_SECONDS
+            )
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 3):
+                take()
+
+        if not take():
+            yield False
+            return
+        renewing = threading.Thread(target=renew, name="lease", daemon=True)
+        renewing.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            renewing.join()
+            self._space.database.give_lease(name, self._holder)

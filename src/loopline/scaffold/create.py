@@ -7,12 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from loopline.contract.load import load
 from loopline.contract.reference import json_schema
-from loopline.contract.schema import NAME, Contract
-from loopline.data.conforming import convert, infer_types
-from loopline.data.sources.base import read
-from loopline.data.sources.files import FileFormat, sniff
+from loopline.contract.schema import NAME
+from loopline.data.conforming import convert, infer_types, missing_tokens
+from loopline.data.sources.base import read_source
+from loopline.data.sources.files import FileFormat, examine
 from loopline.errors import LooplineError, SourceError
 from loopline.evaluation.behaviour import EXAMPLE
 from loopline.scaffold.guess import Guesses, guess
@@ -58,10 +60,7 @@ def create(
     parent = (parent or Path.cwd()).absolute()
     folder = _folder(name, parent)
     where = _existing(data)
-    file_format = sniff(where)
-    frame = read(_draft(str(where), file_format), parent, Settings.read(parent))
-    if frame.height == 0:
-        raise SourceError(f"{data} has no rows. Bring at least a few hundred.")
+    frame, file_format = _read(where)
     require_target(target, frame.columns)
     missing = file_format.missing
     types = infer_types(frame, missing)
@@ -111,14 +110,11 @@ def _existing(data: Path) -> Path:
     raise SourceError(f"There is no file {data}. {hint}")
 
 
-def _draft(source: str, file_format: FileFormat) -> Contract:
-    """Return the contract that reads the data as it is, before anything is known of it."""
-    return Contract.model_validate({
-        "project": "new",
-        "problem": {"task": "regression", "target": "?"},
-        "goals": [{"metric": "mae", "at_most": 1}],
-        "data": {"source": _source(source, file_format)},
-    })  # fmt: skip
+def _read(data: Path) -> tuple[pl.DataFrame, FileFormat]:
+    if not (data / "_delta_log").is_dir():
+        return examine(data)
+    frame = read_source(str(data), data, Settings.read(data))
+    return frame, FileFormat("delta", missing=missing_tokens(frame))
 
 
 def _path_from(folder: Path, data: Path, parent: Path) -> str:

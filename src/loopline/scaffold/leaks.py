@@ -33,10 +33,11 @@ def alone(
     first, second = known[: len(known) // 2], known[len(known) // 2 :]
     if len(first) < 20:
         return {}
+    half, sample = len(first), frame[known]
     found = {}
     for name in columns:
-        groups = _groups(frame.get_column(name), types[name], len(first) // _ROWS_PER_GROUP)
-        strength = _strength(groups[first], truth[first], groups[second], truth[second], task)
+        groups = _groups(sample.get_column(name), types[name], half // _ROWS_PER_GROUP)
+        strength = _strength(groups[:half], truth[first], groups[half:], truth[second], task)
         if strength >= _ALMOST[task]:
             words = {
                 "binary": f"AUC {strength:.3f}",

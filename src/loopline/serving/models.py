@@ -32,6 +32,8 @@ class Model:
             for name in plugins.names(_DIALECTS)
         }
         self._plan = plan
+        if plan is not None:
+            self._score_row = plan.bind(self.reader.row)
         self._worker = worker
         self._batcher = None if worker is None else Batcher(worker.score)
         self._threshold = 0.5 if signature.threshold is None else signature.threshold
@@ -48,7 +50,7 @@ class Model:
             LooplineError: the original's worker does not answer, or refuses the rows.
         """
         if self._plan is not None and rows.matrix is not None:
-            return self._plan.score(rows.matrix)
+            return self._score_row() if rows.count == 1 else self._plan.score(rows.matrix)
         assert self._batcher is not None  # noqa: S101 - a model without a plan has a worker
         self.in_flight += 1
         try:

@@ -49,7 +49,9 @@ class Reader:
         self._signature = signature
         self._takes_columns = takes_columns
         self._meanings = {column.name: _Meanings(column, signature) for column in signature.inputs}
-        self._one_row = None if takes_columns else _OneRow(signature, self._meanings)
+        self.row = np.empty((1, len(signature.features)))
+        """What `one` fills for a plan: always the same memory."""
+        self._one_row = None if takes_columns else _OneRow(signature, self._meanings, self.row)
 
     def one(self, values: Sequence[Any]) -> Rows:
         """Read one row: a value for each input, None where it is missing or absent.
@@ -128,7 +130,9 @@ class _Meanings(dict[Any, tuple[Any, float]]):
 class _OneRow:
     """Reads one row into a buffer: numbers first, then the other inputs, then row SQL's answers."""
 
-    def __init__(self, signature: Signature, meanings: dict[str, _Meanings]) -> None:
+    def __init__(
+        self, signature: Signature, meanings: dict[str, _Meanings], row: np.ndarray
+    ) -> None:
         inputs = signature.inputs
         of_type = {
             kind: [place for place, column in enumerate(inputs) if column.type == kind]
@@ -153,7 +157,7 @@ class _OneRow:
         slot = {column.name: at for at, column in enumerate([*read, *computed])}
         self._pick_features = _picker([slot[feature.name] for feature in signature.features])
         self._pick_logged = _picker([slot[column.name] for column in inputs if column.logged])
-        self._matrix = np.empty((1, len(signature.features)))
+        self._row = row
         self._pack = struct.Struct(f"{len(signature.features)}d").pack_into
 
     def read(self, values: Sequence[Any]) -> Rows:
@@ -177,8 +181,8 @@ class _OneRow:
         if self._computed:
             columns = {column.name: _array(column, found[at]) for at, column in self._sources}
             slots += [_computed(steps, columns, codes) for steps, codes in self._computed]
-        self._pack(self._matrix, 0, *self._pick_features(slots))
-        return Rows(1, self._matrix, _NO_COLUMNS, list(zip(self._pick_logged(found))))
+        self._pack(self._row, 0, *self._pick_features(slots))
+        return Rows(1, self._row, _NO_COLUMNS, list(zip(self._pick_logged(found))))
 
     def _as_floats(self, numbers: tuple[Any, ...]) -> list[float]:
         try:

@@ -19,7 +19,7 @@ from loopline.data.sources.base import files_of
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
-__all__ = ["Files", "sniff"]
+__all__ = ["Files", "examine", "sniff"]
 
 _SUFFIXES = {
     ".csv": "csv", ".tsv": "csv", ".psv": "csv", ".txt": "csv", ".parquet": "parquet",
@@ -60,10 +60,19 @@ def sniff(path: Path) -> FileFormat:
     Raises:
         SourceError: it is not there or cannot be read.
     """
+    return examine(path)[1]
+
+
+def examine(path: Path) -> tuple[pl.DataFrame, FileFormat]:
+    """Return the raw rows of `path` (a file, folder or glob) and what it turned out to be.
+
+    Raises:
+        SourceError: it is not there or cannot be read.
+    """
     frame, found = _read_all(path, {})
     if found.format == "parquet":
-        return replace(found, missing=tuple(t for t in missing_tokens(frame) if t))
-    return replace(found, missing=missing_tokens(frame))
+        return frame, replace(found, missing=tuple(t for t in missing_tokens(frame) if t))
+    return frame, replace(found, missing=missing_tokens(frame))
 
 
 def _read_all(path: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileFormat]:

@@ -88,7 +88,11 @@ def _row_decoder(names: tuple[str, ...]) -> Any:
     )
     request = msgspec.defstruct(
         "Request",
-        [("inputs", list[tensor]), ("id", str | None, None), ("outputs", list[_Wanted] | None, None)],  # type: ignore[valid-type]
+        [
+            ("inputs", list[tensor]),
+            ("id", str | None, None),
+            ("outputs", list[_Wanted] | None, None),
+        ],  # type: ignore[valid-type]
         gc=False,
     )
     return msgspec.json.Decoder(request).decode
@@ -146,13 +150,14 @@ class InferenceProtocol:
 
     def answer(self, call: Call, outputs: Outputs, request_id: str) -> bytes:
         """Return the protocol's answer; `parameters.prediction_ids` joins the ids by commas."""
-        rows = call.rows
-        ids = ",".join([f"{request_id}-{row}" for row in range(rows)])
-        tensors = b",".join([self._tensor(name, rows, outputs) for name in call.options])
-        client_id = request_id if call.client_id is None else call.client_id
+        ids = _ids(request_id, call.rows)
+        tensors = b",".join([self._tensor(name, call.rows, outputs) for name in call.options])
+        client_id = (
+            b'"%b"' % request_id.encode() if call.client_id is None else _encode(call.client_id)
+        )
         return b'%b%b,"parameters":{"prediction_ids":"%b"},"outputs":[%b]}' % (
             self._head,
-            _encode(client_id),
+            client_id,
             ids.encode(),
             tensors,
         )
@@ -189,6 +194,12 @@ class InferenceProtocol:
             rows,
             _encode(outputs.scores[0]),
         )
+
+
+def _ids(request_id: str, rows: int) -> str:
+    if rows == 1:
+        return f"{request_id}-0"
+    return ",".join([f"{request_id}-{row}" for row in range(rows)])
 
 
 def _column(tensor: _Tensor) -> list[Any]:

@@ -1,0 +1,65 @@
+"""`loopline audit`: every decision and finding, and the proof that none was changed."""
+
+from pathlib import Path
+
+import click
+
+from loopline.cli.main import find_project, json_option, project_option
+
+
+@click.group(help="List every decision and finding, and prove nothing was changed.")
+def command() -> None:
+    """Hold the verbs below."""
+
+
+@command.command("list", help="List what happened, oldest first: who, when, what, why.")
+@click.option("--kind", "kinds", multiple=True, help="Only this kind; may be repeated.")
+@click.option("--containing", default="", metavar="TEXT", help="Only what contains this text.")
+@click.option("--limit", type=click.IntRange(1), help="Only the last so many.")
+@json_option
+@project_option
+def list_(
+    kinds: tuple[str, ...], containing: str, limit: int | None, as_json: bool, project: Path | None
+) -> None:
+    """Print the ledger's events."""
+    import msgspec
+
+    from loopline.governance import audit
+    from loopline.project import Project
+
+    ledger = Project.open(find_project(project)).ledger
+    rows = audit.rows(ledger, kinds=kinds, containing=containing, limit=limit)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "when", "who", "what", "about", "details", box=None, pad_edge=False)
+    for row in rows:
+        said = [row["at"][:19] + "Z", row["actor"], row["kind"], row["subject"], audit.summary(row)]
+        # As text: what people and data say is never read as markup.
+        table.add_row(str(row["number"]), *(Text(value, overflow="ellipsis") for value in said))
+    Console().print(table if rows else "Nothing of the kind has happened yet.")
+
+
+@command.command(help="Prove that no event and no release was changed, left out or reordered.")
+@json_option
+@project_option
+def verify(as_json: bool, project: Path | None) -> None:
+    """Check the chain of events and the signed releases; name the first broken link."""
+    import msgspec
+
+    from loopline.project import Project
+    from loopline.registry import proof
+
+    events, releases = proof.verify(Project.open(find_project(project)).registry)
+    if as_json:
+        proven = {"holds": True, "events": events, "releases": releases}
+        click.echo(msgspec.json.format(msgspec.json.encode(proven)))
+        return
+    click.echo(
+        f"{events} events hold together, from the first to the last, and {releases} signed "
+        "releases agree with them."
+    )

@@ -1,0 +1,298 @@
+"""`loopline model`: versions, what serves where, and who decided it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loopline.cli.main import find_project, json_option, project_option
+
+if TYPE_CHECKING:
+    from loopline.evaluation.report import Estimate, Report
+    from loopline.project import Project
+    from loopline.registry.release import Release
+    from loopline.registry.versions import ModelVersion, Request
+
+_WHY = click.option("--why", default="", help="The reason, as the ledger keeps it.")
+
+
+@click.group(help="List, show, compare, promote and roll back versions.")
+def command() -> None:
+    """Hold the verbs below."""
+
+
+@command.command("list", help="List every version, and what waits for approval.")
+@json_option
+@project_option
+def list_(as_json: bool, project: Path | None) -> None:
+    """Print a line per version, the newest first."""
+    registry = _open(project).registry
+    state = registry.state()
+    versions = [state.version(number) for number in sorted(state.versions, reverse=True)]
+    serving = {name: state.serving(name) for name in sorted(state.releases)}
+    waiting = list(state.requests.values())
+    if as_json:
+        _print_json({"versions": versions, "serving": serving, "waiting": waiting})
+        return
+    rows = [
+        (
+            version.name,
+            version.stage,
+            "passed" if version.gate_passed else "failed",
+            version.runtime,
+            version.author,
+            version.created_at[:16].replace("T", " "),
+            version.digest[:12],
+        )
+        for version in versions
+    ]
+    _print_table(("version", "stage", "gate", "runtime", "author", "created", "digest"), rows)
+    for name, number in serving.items():
+        click.echo(f"{name} serves {registry.project}:{number}.")
+    for request in waiting:
+        click.echo(
+            f"{registry.project}:{request.version} waits for {request.environment}: "
+            f"{len(request.approved_by)} of {request.needed} approvals. "
+            f"Another person can: loopline model approve {registry.project}:{request.version}"
+        )
+
+
+@command.command(help="Show one version: where it came from, and what was measured.")
+@click.argument("name", default="latest")
+@json_option
+@project_option
+def show(name: str, as_json: bool, project: Path | None) -> None:
+    """Print a version's record and its evaluation."""
+    opened = _open(project)
+    version = opened.registry.get(name)
+    report = _report(opened, version)
+    if as_json:
+        _print_json({"version": version, "report": report})
+        return
+    gate = "passed" if version.gate_passed else "failed"
+    facts = {
+        "stage": version.stage,
+        "gate": gate,
+        "runtime": version.runtime,
+        "run": version.run,
+        "snapshot": version.snapshot,
+        "author": f"{version.author}, {version.created_at}",
+        "digest": version.digest,
+        "bundle": opened.objects.uri(version.bundle),
+    }
+    _print_table((version.name, ""), facts.items())
+    against = [report.baseline, *([report.champion] if report.champion else [])]
+    rows = [
+        (
+            metric,
+            _figure(estimate),
+            _figure(report.baseline_metrics.get(metric)),
+            *([_figure(report.champion_metrics.get(metric))] if report.champion else []),
+        )
+        for metric, estimate in report.metrics.items()
+    ]
+    click.echo()
+    _print_table((f"on {report.rows} rows never seen", version.name, *against), rows)
+    click.echo()
+    held = [("holds" if one.passed else "fails", one.name, one.reason) for one in report.gates]
+    _print_table(("gate", "", ""), held)
+
+
+@command.command(help="Compare two versions, figure by figure.")
+@click.argument("a")
+@click.argument("b")
+@json_option
+@project_option
+def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
+    """Print both versions' figures side by side."""
+    opened = _open(project)
+    versions = [opened.registry.get(name) for name in (a, b)]
+    first, second = (_report(opened, version) for version in versions)
+    metrics = {
+        metric: {"a": first.metrics.get(metric), "b": second.metrics.get(metric)}
+        for metric in {**first.metrics, **second.metrics}
+    }
+    same = versions[0].snapshot == versions[1].snapshot
+    if as_json:
+        pair = {"a": versions[0], "b": versions[1]}
+        _print_json({**pair, "same_snapshot": same, "metrics": metrics})
+        return
+    rows = [
+        (metric, _figure(pair["a"]), _figure(pair["b"]), _difference(pair["a"], pair["b"]))
+        for metric, pair in metrics.items()
+    ]
+    _print_table(("metric", versions[0].name, versions[1].name, "difference"), rows)
+    if not same:
+        click.echo(
+            f"They come from different snapshots ({versions[0].snapshot} and "
+            f"{versions[1].snapshot}), so the rows they were measured on differ too."
+        )
+
+
+@command.command(help="Have an environment serve a version, or ask for the approval it needs.")
+@click.argument("name", default="latest")
+@click.option("--to", "environment", required=True, help="The environment.")
+@_WHY
+@project_option
+def promote(name: str, environment: str, why: str, project: Path | None) -> None:
+    """Promote a version whose gate passed."""
+    from loopline.registry import promotion
+
+    opened = _open(project)
+    decided = promotion.promote(
+        opened.registry,
+        name,
+        environment,
+        by=opened.settings.actor,
+        why=why,
+        now=_now(),
+        contract=opened.contract,
+    )
+    _print_decision(opened, decided)
+
+
+@command.command(help="Approve a promotion that someone else asked for.")
+@click.argument("name")
+@click.option("--env", "environment", help="The environment, if the version waits for several.")
+@project_option
+def approve(name: str, environment: str | None, project: Path | None) -> None:
+    """Approve a promotion that waits."""
+    from loopline.registry import promotion
+
+    opened = _open(project)
+    decided = promotion.approve(
+        opened.registry,
+        name,
+        by=opened.settings.actor,
+        now=_now(),
+        contract=opened.contract,
+        environment=environment,
+    )
+    _print_decision(opened, decided)
+
+
+@command.command(help="Have ENV serve its last good version again.")
+@click.argument("place", metavar="[ENV]", required=False)
+@click.option("--env", "environment", help="The environment, for those who prefer an option.")
+@click.option("--why", required=True, help="The reason, as the ledger keeps it.")
+@project_option
+def rollback(place: str | None, environment: str | None, why: str, project: Path | None) -> None:
+    """Roll an environment back."""
+    from loopline.registry import promotion
+
+    chosen = {name for name in (place, environment) if name}
+    if len(chosen) != 1:
+        raise click.UsageError("Name one environment: loopline model rollback production --why ...")
+    opened = _open(project)
+    decided = promotion.rollback(
+        opened.registry, chosen.pop(), by=opened.settings.actor, why=why, now=_now()
+    )
+    _print_decision(opened, decided)
+
+
+@command.command(help="Retire a version that serves nowhere: it stays on record, and stays out.")
+@click.argument("name")
+@_WHY
+@project_option
+def retire(name: str, why: str, project: Path | None) -> None:
+    """Retire a version."""
+    from loopline.registry import promotion
+
+    opened = _open(project)
+    version = promotion.retire(opened.registry, name, by=opened.settings.actor, why=why, now=_now())
+    click.echo(f"{version.name} is retired.")
+
+
+@command.command(help="Walk from a prediction back to the data that trained its model.")
+@click.argument("prediction_id")
+@json_option
+@project_option
+def lineage(prediction_id: str, as_json: bool, project: Path | None) -> None:
+    """Print the chain: prediction, version, run, snapshot."""
+    opened = _open(project)
+    chain = opened.registry.lineage(prediction_id, opened.tables)
+    if as_json:
+        _print_json(chain)
+        return
+    shown = {
+        "version": ("project", "number", "digest", "author", "created_at", "stage"),
+        "run": ("id", "candidate", "parameters", "seed", "code", "started_at"),
+        "snapshot": ("id", "hash", "rows", "source", "table", "table_version", "frozen_at"),
+    }
+    rows = [("prediction", name, value) for name, value in chain["prediction"].items()]
+    for part, names in shown.items():
+        record = chain[part]
+        if record is None:
+            rows.append((part, "", "not on record"))
+        else:
+            rows += [(part, name, record[name]) for name in names if name in record]
+    _print_table(("record", "", ""), ((part, name, str(value)) for part, name, value in rows))
+
+
+def _open(project: Path | None) -> "Project":
+    from loopline.project import Project
+
+    return Project.open(find_project(project))
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def _report(opened: "Project", version: "ModelVersion") -> "Report":
+    import msgspec
+
+    from loopline.evaluation.report import Report
+    from loopline.model.bundle import open_bundle
+
+    bundle = open_bundle(opened.objects, opened.keys, version.bundle, version.bundle_digest)
+    return msgspec.json.decode(bundle.file("report.json"), type=Report)
+
+
+def _print_decision(opened: "Project", decided: "Release | Request") -> None:
+    from loopline.registry.release import Release
+
+    project = opened.registry.project
+    if isinstance(decided, Release):
+        click.echo(
+            f"{decided.environment} serves {project}:{decided.version} since release "
+            f"{decided.number} by {decided.by}" + (f": {decided.why}" if decided.why else ".")
+        )
+        return
+    missing = decided.needed - len(decided.approved_by)
+    click.echo(
+        f"{project}:{decided.version} waits for {missing} approval{'s' * (missing != 1)} before "
+        f"{decided.environment} serves it. Another person, neither {decided.by} nor its author: "
+        f"loopline model approve {project}:{decided.version}"
+    )
+
+
+def _print_json(answer: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(answer)))
+
+
+def _print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        # As text: names and reasons are never read as markup.
+        table.add_row(*(Text(str(value)) for value in row))
+    Console().print(table)
+
+
+def _figure(estimate: "Estimate | None") -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g})"
+
+
+def _difference(a: "Estimate | None", b: "Estimate | None") -> str:
+    return "-" if a is None or b is None else f"{b.value - a.value:+.4g}"

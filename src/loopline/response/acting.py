@@ -1,0 +1,117 @@
+"""Do what the rules decided, and write each decision to the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import msgspec
+
+from loopline.contract.schema import Contract
+from loopline.errors import ChannelError, MoveRefusedError
+from loopline.monitoring.channels.base import Alert, Channel
+from loopline.registry.promotion import rollback
+from loopline.registry.versions import Registry
+from loopline.response.retraining import Outcome, Retrain, challenge
+from loopline.response.rules import DONE, FAILED, REFUSED, Action, Decision, action_id
+from loopline.store.ledger import iso
+
+ACTOR = "loopline"
+"""Who acts, as the ledger writes what a rule did."""
+
+
+class Acting:
+    """Acts for one project."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        registry: Registry,
+        retrain: Retrain | None,
+        channels: Sequence[Channel],
+    ) -> None:
+        """`retrain` is None where nothing may be trained: such an action is refused."""
+        self._contract = contract
+        self._registry = registry
+        self._retrain = retrain
+        self._channels = channels
+        self._history: list[Action] = []
+        self._read = 0
+
+    def history(self) -> list[Action]:
+        """Return every action of the project, oldest first."""
+        for event in self._registry.ledger.events(kinds=["action.taken"], after=self._read):
+            self._history.append(msgspec.convert(event.payload, Action))
+            self._read = event.number
+        return list(self._history)
+
+    def act(self, decision: Decision, environment: str, version: int, now: datetime) -> Action:
+        """Do one thing, or only say why not; the ledger has it when this returns."""
+        said = Outcome(decision.outcome or "", decision.why)
+        if decision.outcome is None:
+            said = self._do(decision, environment, version, now)
+        at = iso(now)
+        action = Action(
+            id=action_id(decision.kind, decision.rule, environment, version, at),
+            kind=decision.kind,
+            rule=decision.rule,
+            findings=tuple(finding.id for finding in decision.findings),
+            environment=environment,
+            version=version,
+            outcome=said.outcome,
+            detail=said.detail,
+            why=said.why,
+            at=at,
+        )
+        self._registry.ledger.append(
+            "action.taken", action.id, asdict(action), now=now, actor=ACTOR
+        )
+        return action
+
+    def _do(self, decision: Decision, environment: str, version: int, now: datetime) -> Outcome:
+        if decision.kind == "alert":
+            return self._alert(decision, environment, version)
+        if decision.kind == "rollback":
+            return self._roll_back(decision, environment, version, now)
+        return self._challenge(decision, environment, version, now)
+
+    def _alert(self, decision: Decision, environment: str, version: int) -> Outcome:
+        name = f"{self._contract.project}:{version} in {environment}"
+        alert = Alert(
+            project=self._contract.project,
+            environment=environment,
+            version=version,
+            rule=decision.rule,
+            text=f"{name}, {decision.rule}: {decision.why}",
+            findings=decision.findings,
+        )
+        told = {}
+        for channel in self._channels:
+            try:
+                channel.send(alert)
+                told[channel.name] = "sent"
+            except ChannelError as error:
+                told[channel.name] = str(error)
+        lost = [text for text in told.values() if text != "sent"]
+        return Outcome(FAILED if lost else DONE, " ".join([decision.why, *lost]), told)
+
+    def _roll_back(
+        self, decision: Decision, environment: str, version: int, now: datetime
+    ) -> Outcome:
+        try:
+            released = rollback(
+                self._registry, environment, by=ACTOR, why=decision.why, now=now, bad=version
+            )
+        except MoveRefusedError as error:
+            return Outcome(REFUSED, f"{decision.why} {error}")
+        return Outcome(DONE, decision.why, {"serves": released.version, "release": released.number})
+
+    def _challenge(
+        self, decision: Decision, environment: str, version: int, now: datetime
+    ) -> Outcome:
+        if self._retrain is None:
+            return Outcome(REFUSED, f"{decision.why} Retraining is switched off here.")
+        champion = self._registry.get(version)
+        found = challenge(
+            self._registry, self._contract, self._retrain, champion, environment, by=ACTOR, now=now
+        )
+        return Outcome(found.outcome, f"{decision.why} {found.why}", found.detail)

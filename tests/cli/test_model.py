@@ -1,0 +1,153 @@
+"""`loopline model` and `loopline audit`: what they print, and that they refuse in words."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from tests.registry.conftest import make_contract, open_registry, register
+
+from loopline.cli.main import cli
+from loopline.errors import GateFailedError, MoveRefusedError
+from loopline.evaluation.report import Estimate, GateResult, Report
+from loopline.project import Project
+from loopline.store.tables import Tables
+
+
+def report(auc: float, *, passed: bool = True) -> Report:
+    reason = f"roc_auc is {auc}, and must be at least 0.65"
+    return Report(
+        run="run-1",
+        project="churn",
+        task="binary",
+        rows=150,
+        threshold=0.5,
+        metrics={"roc_auc": Estimate(auc, auc - 0.01, auc + 0.01)},
+        baseline="majority",
+        baseline_metrics={"roc_auc": Estimate(0.5, 0.5, 0.5)},
+        champion=None,
+        champion_metrics={},
+        comparisons=(),
+        gates=(GateResult("roc_auc at least 0.65", passed, auc, reason),),
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a command in a project of three versions, the third of which failed its gate."""
+    (tmp_path / "loopline.yaml").write_text("project: churn\n")
+    registry = open_registry(tmp_path)
+    settings = SimpleNamespace(actor="ada")
+    project = SimpleNamespace(
+        root=tmp_path,
+        contract=make_contract(approvals=1),
+        settings=settings,
+        objects=registry.objects,
+        keys=registry.keys,
+        ledger=registry.ledger,
+        registry=registry,
+        tables=Tables(registry.objects),
+    )
+    reasons = ((), (), ("roc_auc is 0.6 [bold]not enough[/bold]",))
+    for auc, why in zip((0.7, 0.75, 0.6), reasons, strict=True):
+        content = msgspec.json.encode(report(auc, passed=not why))
+        register(registry, report=content, reasons=why)
+    monkeypatch.setattr(Project, "open", lambda path: project, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, actor: str = "ada") -> str:
+        settings.actor = actor
+        command = [*arguments, "--project", str(tmp_path)]
+        done = CliRunner().invoke(cli, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    run.project = project
+    return run
+
+
+def test_list_shows_stages_gates_and_what_waits(run):
+    run("model", "promote", "1", "--to", "staging")
+    run("model", "promote", "2", "--to", "production", "--why", "better")
+
+    lines = run("model", "list").splitlines()
+
+    assert lines[1].split()[:3] == ["churn:3", "none", "failed"]
+    assert lines[3].split()[:3] == ["churn:1", "staging", "passed"]
+    assert "staging serves churn:1." in lines
+    assert "churn:2 waits for production: 0 of 1 approvals." in lines[-1]
+    told = json.loads(run("model", "list", "--json"))
+    assert [version["number"] for version in told["versions"]] == [3, 2, 1]
+    assert told["serving"] == {"staging": 1}
+    assert told["waiting"][0]["why"] == "better"
+
+
+def test_show_prints_the_record_and_the_evaluation_and_no_markup_is_obeyed(run):
+    shown = run("model", "show", "churn:3")
+
+    assert "run-3" in shown
+    assert "0.6 (0.59 to 0.61)" in shown
+    assert "fails" in shown
+    told = json.loads(run("model", "show", "latest", "--json"))
+    assert told["version"]["reasons"] == ["roc_auc is 0.6 [bold]not enough[/bold]"]
+    assert told["report"]["metrics"]["roc_auc"]["value"] == 0.6
+
+
+def test_compare_shows_both_and_the_difference(run):
+    assert "+0.05" in run("model", "compare", "1", "2")
+
+    told = json.loads(run("model", "compare", "1", "2", "--json"))
+    assert told["metrics"]["roc_auc"]["b"]["value"] == 0.75
+    assert told["same_snapshot"] is True
+
+
+def test_promote_approve_and_rollback_say_what_serves_now(run):
+    asked = run("model", "promote", "1", "--to", "production")
+    approved = run("model", "approve", "churn:1", actor="bob")
+    run("model", "promote", "2", "--to", "production", "--why", "better")
+    run("model", "approve", "2", "--env", "production", actor="bob")
+    back = run("model", "rollback", "production", "--why", "complaints")
+
+    assert "churn:1 waits for 1 approval before production serves it" in asked or "made it" in asked
+    assert approved.startswith("production serves churn:1 since release 1 by bob")
+    assert back == "production serves churn:1 since release 3 by ada: complaints\n"
+
+
+def test_refusals_are_our_errors_and_misuse_is_clicks(run):
+    with pytest.raises(GateFailedError, match="churn:3 did not pass its gate"):
+        run("model", "promote", "3", "--to", "staging")
+    run("model", "promote", "1", "--to", "staging")
+    with pytest.raises(MoveRefusedError, match="serves staging, so it cannot be retired"):
+        run("model", "retire", "1")
+    missing = CliRunner().invoke(cli, ["model", "rollback", "--why", "bad"])
+
+    assert run("model", "retire", "3", "--why", "weak") == "churn:3 is retired.\n"
+    assert missing.exit_code == 2
+    assert "Name one environment" in missing.output
+
+
+def test_lineage_walks_from_a_prediction_to_its_version(run):
+    log = pl.DataFrame({"prediction_id": ["0193-a-0"], "version": [2]})
+    run.project.tables.write("predictions/churn", log)
+
+    shown = run("model", "lineage", "0193-a-0")
+    assert "not on record" in shown  # neither the run nor the snapshot was made here
+    assert "churn" in shown
+    told = json.loads(run("model", "lineage", "0193-a-0", "--json"))
+    assert told["version"]["number"] == 2
+
+
+def test_audit_lists_and_verifies(run):
+    run("model", "promote", "1", "--to", "staging", "--why", "[red]first[/red]")
+
+    listed = run("audit", "list", "--kind", "release.written")
+    told = json.loads(run("audit", "list", "--limit", "2", "--json"))
+    verified = run("audit", "verify")
+
+    assert "[red]first[/red]" in listed
+    assert [row["kind"] for row in told] == ["version.registered", "release.written"]
+    assert verified.startswith("5 events hold together, from the first to the last, and 1 signed")
+    assert json.loads(run("audit", "verify", "--json"))["events"] == 5
