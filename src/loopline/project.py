@@ -1,5 +1,69 @@
-"""Open a project and wire its parts together."""
+"""Open a project and wire its parts together: the same verbs in Python as on the command line."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from loopline.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loopline.evaluation.report import Report
+    from loopline.monitoring.channels.base import Channel
+    from loopline.pipeline.run import Outcome, Progress
+    from loopline.registry.versions import ModelVersion
+    from loopline.response.watch import Pass, Watch
 
 
-class Project:
-    """One project, opened from its folder."""
+def _say_nothing(_stage: str, _text: str) -> None:
+    """Progress that nobody looks at."""
+
+
+@dataclass(frozen=True)
+class Project(Workspace):
+    """One project: `Project.open("churn").run()`."""
+
+    def run(self, *, now: datetime | None = None, progress: "Progress" = _say_nothing) -> "Outcome":
+        """Take the data to a registered version that dev serves.
+
+        Raises:
+            LooplineError: as the stage that failed raises it.
+        """
+        from loopline.pipeline.run import run
+        from loopline.registry.mirror import start_mirror
+
+        outcome = run(self, now=now or datetime.now(UTC), progress=progress)
+        progress("mirror", start_mirror(self.root, self.settings))
+        return outcome
+
+    def report(self, version: str | int) -> "Report":
+        """Return the evaluation of a version."""
+        import msgspec
+
+        from loopline.evaluation.report import Report
+        from loopline.model.bundle import open_bundle
+
+        known: ModelVersion = self.registry.get(version)
+        bundle = open_bundle(self.objects, self.keys, known.bundle, known.bundle_digest)
+        return msgspec.json.decode(bundle.file("report.json"), type=Report)
+
+    def watcher(self, channels: "Sequence[Channel]" = ()) -> "Watch":
+        """Return what watches this project; its rules may retrain."""
+        from loopline.pipeline.run import run
+        from loopline.response.watch import Watch
+
+        def retrain(now: datetime) -> "ModelVersion":
+            return run(self, now=now, progress=_say_nothing, release=False).version
+
+        return Watch(self, retrain, channels)
+
+    def watch(self, *, now: datetime | None = None) -> "Pass":
+        """Look at everything once, and respond."""
+        return self.watcher().once(now or datetime.now(UTC))
+
+    def status(self, *, now: datetime | None = None) -> dict[str, Any]:
+        """Return where this project's loop stands, and what is next."""
+        from loopline.status import status
+
+        return status(self, now or datetime.now(UTC))

@@ -105,3 +105,14 @@ def test_columns_that_are_not_there_are_all_named_with_the_nearest(contract):
     first, second = str(failure.value).splitlines()
     assert "'agee', which the data does not have. Did you mean 'age'?" in first
     assert "'id', which the data does not have. It has age, y." in second
+
+
+def test_the_column_of_time_is_read_as_one_and_may_not_be_said_to_be_another(contract):
+    frame = pl.DataFrame({"day": ["2013-01-01", "1"], "y": ["0", "1"]})
+
+    conformed = conform(frame, contract({"time": "day"}))
+
+    assert conformed.types["day"] == "time"
+    assert conformed.failures["day"].rows() == [(1, "1")]
+    with pytest.raises(DataError, match=r"data.time is 'day', but .* type integer. Give it"):
+        conform(frame, contract({"time": "day", "columns": {"day": {"type": "integer"}}}))

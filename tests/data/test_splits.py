@@ -64,6 +64,15 @@ def test_by_time_the_past_never_sees_the_future_and_one_moment_stays_together(co
     assert "seed" not in parts.description
 
 
+def test_rows_of_the_moment_of_a_cut_are_on_its_later_side(contract):
+    days = np.repeat(np.arange(10), 2).astype("datetime64[D]").astype("datetime64[us]")
+    frame = pl.DataFrame({"day": days, "plane": ["N1"] * 20, "id": range(20)})
+
+    parts = parts_of(contract, frame, np.tile([0.0, 1.0], 10), split={"by": "time"})
+
+    assert sizes(parts) == [14, 2, 4]  # cut before day 7 and, through the middle of it, day 8
+
+
 def test_a_window_leaves_out_what_is_older(contract):
     frame, truth = rows(5000)
     frame = frame.with_columns(day=pl.when(pl.col("id") > 9).then(pl.col("day")))

@@ -140,9 +140,9 @@ def test_three_hundred_thousand_flights_are_checked_in_under_two_seconds(contrac
     whole = contract(data, target="arr_delay > 15")
     conformed = conform(flights, whole)
 
-    start = time.perf_counter()
+    start = time.process_time()
     validation = validate(conformed, whole, NOW + timedelta(days=1))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     assert validation.good.height == 336_776
     assert seconds < 2

@@ -27,7 +27,9 @@ def joined(tables: Tables, *predictions: tuple[str, str | None]) -> list[str | N
         {"prediction_id": [p[0] for p in predictions], "key": [p[1] for p in predictions]},
         schema={"prediction_id": pl.String, "key": pl.String},
     )
-    return labels.read(tables, "credit").join(frame).collect()[TRUTH].to_list()
+    found = labels.read(tables, "credit").join(frame).collect()
+    truth = dict(found.select("prediction_id", TRUTH).iter_rows())
+    return [truth[name] for name, _ in predictions]
 
 
 def test_a_label_reaches_its_prediction_by_id_and_by_key(tables: Tables) -> None:

@@ -64,6 +64,11 @@ def conform(frame: pl.DataFrame, contract: Contract) -> Conformed:
     types = {name: listed[name].type for name in kept if name in listed}
     if contract.data.time is not None and types.get(contract.data.time) is None:
         types[contract.data.time] = "time"
+    if contract.data.time is not None and types[contract.data.time] != "time":
+        raise DataError(
+            f"data.time is '{contract.data.time}', but data.columns says that it is of type "
+            f"{types[contract.data.time]}. Give it type: time, or name another column."
+        )
     unknown = [name for name in kept if types.get(name) is None]
     found = infer_types(frame.select(unknown), contract.data.missing)
     return convert(

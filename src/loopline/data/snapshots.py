@@ -111,8 +111,8 @@ def content_hash(frame: "pl.DataFrame", types: Mapping[str, str]) -> str:
             digest.update(str(full.str.join("").item()).encode())
         else:
             full = column.to_physical().cast(pl.Float64 if column.dtype.is_float() else pl.Int64)
-            # Adding zero makes -0.0 and 0.0, which are equal, one.
-            digest.update((full.fill_null(0) + 0).to_numpy().tobytes())
+            # Adding zero makes -0.0 and 0.0, which are equal, one; polars would skip the addition.
+            digest.update((full.fill_null(0).to_numpy() + 0).tobytes())
     return digest.hexdigest()
 
 

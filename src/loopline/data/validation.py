@@ -88,10 +88,14 @@ def validate(conformed: Conformed, contract: Contract, now: datetime) -> Validat
             for place in places.tolist():
                 bad.setdefault(place, []).append(reason)
     good, quarantine = _part(conformed, bad)
-    results += _whole(frame, good, contract, now)
-    validation = Validation(tuple(results), good, quarantine)
-    _refuse(validation, contract)
-    return validation
+    whole = list(_whole(frame, good, contract, now))
+    blocking = [str(check) for check in whole if check.on_fail == "block" and not check.passed]
+    if blocking:
+        raise ValidationError("The data fails what must hold:\n  " + "\n  ".join(blocking))
+    if good.is_empty():
+        failed = [str(check) for check in results if not check.passed]
+        raise ValidationError("No row passes the blocking checks:\n  " + "\n  ".join(failed))
+    return Validation((*results, *whole), good, quarantine)
 
 
 def _unreadable(
@@ -241,23 +245,6 @@ def _part(conformed: Conformed, bad: dict[int, list[str]]) -> tuple[pl.DataFrame
     rows = pl.Series("_row", [place + 1 for place in places], dtype=pl.Int64)
     apart = apart.with_columns(rows, pl.Series("_failed", reasons, dtype=pl.String))
     return (frame.filter(pl.Series(keep)) if bad else frame), apart
-
-
-def _refuse(validation: Validation, contract: Contract) -> None:
-    whole = {None} | set(contract.data.columns)
-    blocking = [
-        str(check)
-        for check in validation.checks
-        if not check.passed
-        and check.on_fail == "block"
-        and check.column in whole
-        and check.name.startswith(("missing at most", "at least", "fresh"))
-    ]
-    if blocking:
-        raise ValidationError("The data fails what must hold:\n  " + "\n  ".join(blocking))
-    if validation.good.is_empty():
-        failed = [str(check) for check in validation.checks if not check.passed]
-        raise ValidationError("No row passes the blocking checks:\n  " + "\n  ".join(failed))
 
 
 def _examples(

@@ -1,11 +1,10 @@
 """Evaluate one run on rows that trained nothing, beside the baseline and the champion."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from loopline.contract.metrics import METRICS
@@ -124,8 +123,13 @@ def _measured(exam: Exam, run: Run, answers: Candidates, score: Score, proofs: P
         classes=exam.signature.classes,
         distribution=distribution(contract.problem.task, exam.truth, answers.own.scores),
         confusion=confusion(exam.signature.classes, exam.truth, answers.own),
-        parity={} if proofs.parity is None else msgspec.to_builtins(proofs.parity),
+        parity=_plain(proofs.parity),
     )
+
+
+def _plain(parity: Parity | None) -> dict[str, Any]:
+    """Return the record as JSON would give it back."""
+    return {} if parity is None else asdict(parity) | {"refused": list(parity.refused)}
 
 
 def _comparisons(

@@ -50,12 +50,18 @@ def twin(values: np.ndarray, *, offset: float, shift: int) -> Cells:
     missing = np.isnan(values)
     infinite = np.isinf(values)
     finite = values[~missing & ~infinite]
+    cells, counts = np.unique(cells_of(finite, offset, shift), return_counts=True)
+    low = int((values == -np.inf).sum())
+    return cells, counts, (int(missing.sum()), low, int(infinite.sum()) - low)
+
+
+def cells_of(finite: np.ndarray, offset: float, shift: int) -> np.ndarray:
+    """Return the cell of each finite number less `offset`."""
     with np.errstate(over="ignore"):
         bits = (finite - offset + 0.0).view(np.int64)
     size = (bits & np.iinfo(np.int64).max) >> shift
-    cells, counts = np.unique(np.where(bits < 0, -size - 1, size), return_counts=True)
-    low = int((values == -np.inf).sum())
-    return cells, counts, (int(missing.sum()), low, int(infinite.sum()) - low)
+    cells: np.ndarray = np.where(bits < 0, -size - 1, size)
+    return cells
 
 
 def lower_edges(cells: np.ndarray, shift: int) -> np.ndarray:

@@ -265,7 +265,7 @@ def _one_hot(draft: Draft, step: Any, values: Values) -> Values:
         if infrequent[i] is not None:
             columns = infrequent[i].tolist()
             rare = max(columns)
-        drops = step._drop_idx_after_grouping  # noqa: SLF001 - drop_idx_ is before grouping
+        drops = step._drop_idx_after_grouping
         dropped = None if drops is None else drops[i]
         if dropped is not None:
             columns = [-1 if c == dropped else c - (c > dropped) for c in columns]

@@ -10,17 +10,22 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, select
 
-from loopline.counts.kernel import ColumnCounts, count_arrays
+from loopline.counts.groups import count_groups
+from loopline.counts.groups import total as added
+from loopline.counts.kernel import ColumnCounts, count_column
 from loopline.model.signature import outputs
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import Stretch, Typed
 from loopline.monitoring.windows import HOUR, Window
 from loopline.store.database import Database, counts
 
-INPUT, OUTPUT, LATENCY, ERRORS, APART = "input", "output", "latency", "errors", "apart"
-"""Slices. `apart` counts predictions whose event is implausibly far from their arrival."""
+INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
+"""Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
+those `apart`, whose event is implausibly far from it."""
+_PLAIN = ColumnCounts("number")
+"""The grid of latencies: no offset, whichever hour comes first."""
 
 
 class Cell(NamedTuple):
@@ -56,20 +61,22 @@ def of_predictions(
     `place` is environment and version.
     """
     found: dict[Cell, Counts] = {}
-    profile = reference.profile
-    kinds = {
-        INPUT: {name: typed.columns[name] for name in watched(reference)},
-        OUTPUT: outputs(reference.signature, typed.scores),
-    }
     plausible = np.flatnonzero(typed.is_plausible)
-    for hour, rows in _by_hour(typed.hours, plausible):
-        for kind, columns in kinds.items():
-            here = {name: values[rows] for name, values in columns.items()}
-            for name, counted in count_arrays(here, like=profile).columns.items():
-                found[Cell(*place, hour, name, kind)] = counted
-    apart = np.flatnonzero(~typed.is_plausible)
-    for hour, rows in _by_hour(typed.arrival_hours, apart):
-        found[Cell(*place, hour, "", APART)] = Counter(rows=len(rows))
+    hours, groups = np.unique(typed.hours[plausible], return_inverse=True)
+    profile = reference.profile.columns
+    columns = {(INPUT, name): typed.columns[name] for name in watched(reference)}
+    for name, scores in outputs(reference.signature, typed.scores).items():
+        if name in profile:
+            columns[OUTPUT, name] = scores
+    for (kind, name), values in columns.items():
+        counted = count_groups(values[plausible], groups, len(hours), profile[name])
+        for hour, here in zip(hours.tolist(), counted, strict=True):
+            found[Cell(*place, hour, name, kind)] = here
+    for hour, rows in zip(hours.tolist(), np.bincount(groups).tolist(), strict=True):
+        found[Cell(*place, hour, "", ROWS)] = Counter(whole=rows)
+    for hour, rows in Counter(typed.arrival_hours[~typed.is_plausible].tolist()).items():
+        cell = Cell(*place, hour, "", ROWS)
+        found[cell] = plus(found.get(cell), Counter(apart=rows))
     return found
 
 
@@ -77,8 +84,8 @@ def of_service(stretch: Stretch, environment: str) -> dict[Cell, Counts]:
     """Count latencies and errors by the hour of arrival."""
     found: dict[Cell, Counts] = {}
     for (version, hour), seconds in stretch.latencies.items():
-        counted = count_arrays({LATENCY: np.asarray(seconds)}, like=None)
-        found[Cell(environment, version, hour, "", LATENCY)] = counted.columns[LATENCY]
+        counted = count_column(np.asarray(seconds), _PLAIN)
+        found[Cell(environment, version, hour, "", LATENCY)] = counted
     errors: dict[Cell, Counter[str]] = {}
     for (version, hour, kind), number in stretch.errors.items():
         errors.setdefault(Cell(environment, version, hour, "", ERRORS), Counter())[kind] += number
@@ -96,16 +103,6 @@ def watched(reference: Reference) -> list[str]:
         and column.name not in (signature.key, signature.time)
         and column.name in profile.columns
     ]
-
-
-def _by_hour(hours: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each hour and which of `rows` lie in it, in their order."""
-    if len(rows) == 0:
-        return
-    order = rows[np.argsort(hours[rows], kind="stable")]
-    begins = np.flatnonzero(np.diff(hours[order], prepend=hours[order[0]] - 1))
-    for places in np.split(order, begins[1:]):
-        yield int(hours[places[0]]), places
 
 
 def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> None:
@@ -148,25 +145,12 @@ def total(
     database: Database, project: str, environment: str, version: int, window: Window
 ) -> dict[tuple[str, str], Counts]:
     """Return the sum over a window, by slice and column."""
-    found: dict[tuple[str, str], Counts] = {}
+    parts: dict[tuple[str, str], list[Counts]] = {}
     with database.read() as connection:
         for cell, payload in _rows(connection, project, environment, version, window):
-            key = (cell.slice, cell.column)
-            found[key] = plus(found.get(key), _decode(cell.slice, payload))
-    return found
-
-
-def first_hour(database: Database, project: str, environment: str, version: int) -> int | None:
-    """Return the hour of a version's first event in an environment."""
-    query = select(func.min(counts.c.hour)).where(
-        counts.c.project == project,
-        counts.c.environment == environment,
-        counts.c.version == version,
-        counts.c.slice == OUTPUT,
-    )
-    with database.read() as connection:
-        first = connection.execute(query).scalar_one()
-    return None if first is None else int(first) // HOUR
+            counted = _decode(cell.slice, payload)
+            parts.setdefault((cell.slice, cell.column), []).append(counted)
+    return {key: _sum(counted) for key, counted in parts.items()}
 
 
 def _rows(
@@ -186,6 +170,16 @@ def _rows(
         )
 
 
+def _sum(parts: list[Counts]) -> Counts:
+    cells = [part for part in parts if isinstance(part, ColumnCounts)]
+    if cells:
+        return added(cells)
+    numbers: Counter[str] = Counter()
+    for part in parts:
+        numbers.update(part if isinstance(part, Counter) else {})
+    return numbers
+
+
 def _encode(counted: Counts) -> bytes:
     if isinstance(counted, Counter):
         return msgspec.json.encode(dict(sorted(counted.items())))
@@ -193,6 +187,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, APART):
+    if kind in (ERRORS, ROWS):
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

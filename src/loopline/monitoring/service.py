@@ -10,7 +10,7 @@ from loopline.monitoring.hours import ERRORS, LATENCY, Counts
 from loopline.monitoring.windows import Window
 
 _SERVER_ERROR = 500
-_SHARES = (0.5, 0.95, 0.99)
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Service:
     errors: dict[str, int]
     """Status and kind to requests."""
     latency: dict[str, float]
-    """Seconds: `p50`, `p95`, `p99`, within 0.1 % of their value; empty without an answer."""
+    """Seconds: `p50`, `p95`, `p99`, within 0.2 % of their value; empty without an answer."""
 
     @property
     def error_rate(self) -> float:
@@ -51,8 +51,8 @@ def measure(counted: Mapping[tuple[str, str], Counts], window: Window) -> Servic
     answered = 0
     if isinstance(latencies, ColumnCounts):
         answered = latencies.rows
-        found = quantiles(latencies, _SHARES)
-        latency = {f"p{share * 100:.0f}": at for share, at in zip(_SHARES, found, strict=True)}
+        found = zip(_SHARES, quantiles(latencies, list(_SHARES.values())), strict=True)
+        latency = {share: seconds for share, seconds in found if seconds is not None}
     return Service(
         window=window,
         requests=answered + errors.total(),

@@ -2,39 +2,330 @@
 
 Each stage hands the next its record; this file only calls them in their order. Killed anywhere, a
 second call goes on where it matters: the snapshot is found by its hash, the search goes on at the
-trial it reached, and nothing is registered before its bundle is whole.
+trial it had reached, and nothing is registered before its bundle is whole.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from loopline.contract.load import contract_hash
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import Profile, count_arrays
 from loopline.data.columns import Columns, from_frame
+from loopline.data.conforming import conform
+from loopline.data.leakage import leakage
 from loopline.data.snapshots import Snapshot, freeze, load
-from loopline.data.sources.base import read
-from loopline.data.splits import Parts, leakage, split
-from loopline.data.target import Target, truth
-from loopline.data.validation import Validation, conform, validate
+from loopline.data.sources.base import describe, fields, read
+from loopline.data.splits import split
+from loopline.data.target import truth
+from loopline.data.validation import CheckResult, validate
 from loopline.errors import PlanRefusedError
+from loopline.evaluation import behaviour
 from loopline.evaluation.costs import choose_threshold
-from loopline.evaluation.report import Report, evaluate
-from loopline.model.bundle import Bundle, open_bundle, write
+from loopline.evaluation.exam import Candidates, Exam, Proofs, evaluate
+from loopline.evaluation.metrics import Answer
+from loopline.evaluation.report import Report
+from loopline.model.bundle import open_bundle, version_digest, write
+from loopline.model.card import card
 from loopline.model.compile import compile_plan
+from loopline.model.original import Original
 from loopline.model.parity import Parity, prove
-from loopline.model.signature import Signature
+from loopline.model.plan import Plan
+from loopline.model.runtimes.worker import dump_original, load_original
+from loopline.model.signature import Signature, matrix, outputs
 from loopline.pipeline import cache
 from loopline.pipeline.workspace import Workspace
 from loopline.registry.promotion import release_to_dev
 from loopline.registry.versions import ModelVersion
 from loopline.training import baselines
-from loopline.training.run import Trained, record, train
+from loopline.training.material import Material
+from loopline.training.run import Run, Trained, record, train
 
 Progress = Callable[[str, str], None]
-"""Called with a stage and what it is doing."""
+"""Called with a stage and what it says."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to."""
+
+    version: ModelVersion
+    report: Report
+    run: Run
+    snapshot: Snapshot
+    checks: tuple[CheckResult, ...]
+    warnings: tuple[str, ...]
+    """What looks like a leak, and what has no plan."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a person or a program wants to know first."""
+        return {
+            "version": self.version.name,
+            "digest": self.version.digest,
+            "snapshot": self.snapshot.id,
+            "rows": self.snapshot.rows,
+            "quarantined": self.snapshot.quarantined,
+            "candidate": self.run.candidate,
+            "runtime": self.version.runtime,
+            "gate_passed": self.version.gate_passed,
+            "reasons": list(self.version.reasons),
+            "metrics": {name: each.value for name, each in self.report.metrics.items()},
+            "baseline": self.report.baseline,
+            "baseline_metrics": {
+                name: each.value for name, each in self.report.baseline_metrics.items()
+            },
+            "champion": self.report.champion,
+            "gates": [asdict(gate) for gate in self.report.gates],
+            "findings": [
+                f"{check.name}: {check.failed:,} rows" for check in self.checks if not check.passed
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def run(
+    workspace: Workspace,
+    *,
+    now: datetime,
+    progress: Progress,
+    contract: Contract | None = None,
+    release: bool = True,
+) -> Outcome:
+    """Run every stage once, and release the version to dev unless told not to.
+
+    `contract` stands in for the workspace's own.
+
+    Raises:
+        DataError: the data cannot be read, or too little of it passes the blocking checks.
+        TrainingError: no model can be trained.
+    """
+    contract = workspace.contract if contract is None else contract
+    depends_on = cache.fingerprint(workspace.root, fields(contract.data.source))
+    material, checks, leaks = _data(workspace, contract, now, progress)
+    baseline = baselines.fit(material)
+    progress("baseline", baseline.name)
+    trained = train(
+        material, root=workspace.root, home=workspace.settings.home, now=now, progress=progress
+    )
+    model = _prove(trained, material, progress)
+    report = _evaluate(workspace, material, trained.run, model, baseline, now)
+    progress("evaluate", f"{report.rows:,} test rows, beside {report.baseline}")
+    version = _register(workspace, material, trained.run, model, baseline, report, now)
+    progress("register", f"{version.name}, {version.digest[:12]}, answers by {version.runtime}")
+    if release:
+        release_to_dev(
+            workspace.registry, version.number, by=workspace.settings.actor, why="run", now=now
+        )
+    refusal = () if model.refusal is None else (f"No exact plan: {model.refusal}.",)
+    outcome = Outcome(version, report, trained.run, material.snapshot, checks, (*leaks, *refusal))
+    cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
+    return outcome
+
+
+def _data(
+    workspace: Workspace, contract: Contract, now: datetime, progress: Progress
+) -> tuple[Material, tuple[CheckResult, ...], list[str]]:
+    source = describe(contract.data.source)
+    progress("data", f"reading {source}")
+    conformed = conform(read(contract, workspace.root, workspace.settings), contract)
+    validation = validate(conformed, contract, now)
+    failed = sum(not check.passed for check in validation.checks)
+    progress(
+        "check",
+        f"{len(validation.good):,} rows kept, {len(validation.quarantine):,} in quarantine; "
+        f"{len(validation.checks)} checks, {failed} with findings",
+    )
+    snapshot = freeze(
+        validation,
+        conformed.types,
+        workspace.tables,
+        workspace.ledger,
+        source=source,
+        now=now,
+    )
+    progress("freeze", f"{snapshot.id}: {snapshot.rows:,} rows, {len(snapshot.columns)} columns")
+    # From the table and not from memory: what trains is what was frozen.
+    frame = load(snapshot, workspace.tables)
+    columns = from_frame(frame, snapshot.columns)
+    target = truth(contract, columns, snapshot.columns)
+    parts = split(frame, columns, contract, target.values, contract.model.seed)
+    sizes = ", ".join(
+        f"{len(part):,} {name}"
+        for name, part in (
+            ("train", parts.train),
+            ("validation", parts.validation),
+            ("test", parts.test),
+        )
+    )
+    progress("split", f"by {contract.data.split.by}: {sizes}")
+    leaks = leakage(frame, columns, contract, snapshot.columns, target.values, parts)
+    for leak in leaks:
+        progress("split", leak)
+    material = Material(contract, snapshot, columns, snapshot.columns, target, parts)
+    return material, validation.checks, leaks
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A trained model with its threshold, its plan or why there is none, and the proof."""
+
+    original: Original
+    signature: Signature
+    plan: Plan | None
+    refusal: str | None
+    parity: Parity | None
+
+    def score(self, columns: Columns) -> np.ndarray:
+        """Answer as the version will when it serves."""
+        if self.plan is None:
+            return self.original.scores(columns)
+        return self.plan.score(matrix(self.signature, columns))
+
+
+def _prove(trained: Trained, material: Material, progress: Progress) -> _Model:
+    """Choose the threshold on validation rows, and make and prove the plan on test rows."""
+    signature, original, contract = trained.signature, trained.original, material.contract
+    validation = material.validation
+    if signature.task == "binary":
+        scores = original.scores(material.rows(validation))
+        chosen = choose_threshold(contract, material.target.values[validation], scores)
+        signature = replace(signature, threshold=chosen)
+        original = replace(original, signature=signature)
+    try:
+        plan = compile_plan(original.estimator, signature, original.takes)
+    except PlanRefusedError as error:
+        progress("plan", f"none: {error}; the original answers")
+        return _Model(original, signature, None, str(error), None)
+    parity = prove(plan, original, signature, material.rows(material.test))
+    progress(
+        "plan",
+        f"exact: {parity.rows:,} held-out and {parity.hostile_rows:,} hostile rows, "
+        f"{parity.flipped} labels flipped, largest difference {parity.largest_difference:.1g}",
+    )
+    if not parity.agreed:
+        reason = (
+            f"the plan differs from the original by {parity.largest_difference:.2g} and flips "
+            f"{parity.flipped} labels"
+        )
+        return _Model(original, signature, None, reason, None)
+    return _Model(original, signature, plan, None, parity)
+
+
+def _evaluate(
+    workspace: Workspace,
+    material: Material,
+    run: Run,
+    model: _Model,
+    baseline: baselines.Baseline,
+    now: datetime,
+) -> Report:
+    rows = material.rows(material.test)
+    exam = Exam.of(material.contract, model.signature, rows, material.target.values[material.test])
+    champion = _champion(workspace, exam.columns, model.signature)
+    answers = Candidates(
+        own=Answer("model", model.score(exam.columns), model.signature.threshold),
+        baseline=Answer(baseline.name, baseline.scores(exam.columns), baseline.threshold),
+        champion=champion,
+    )
+    tested = behaviour.run_tests(
+        workspace.root, behaviour.Model(model.signature, model.score, exam.columns)
+    )
+    return evaluate(exam, run, answers, model.score, Proofs(model.parity, tested), now)
+
+
+def _champion(workspace: Workspace, columns: Columns, signature: Signature) -> Answer | None:
+    """Return the champion's answers to the same rows, where it can answer them."""
+    champion = workspace.registry.champion()
+    if champion is None:
+        return None
+    opened = open_bundle(workspace.objects, workspace.keys, champion.bundle, champion.bundle_digest)
+    known = opened.signature
+    needed = {each.name for each in known.inputs if each.required}
+    if known.classes != signature.classes or not needed <= set(columns):
+        return None
+    if opened.plan is not None:
+        scores = opened.plan.score(matrix(known, columns))
+    else:
+        original = load_original(
+            workspace.objects, workspace.keys, champion.bundle, champion.bundle_digest
+        )
+        scores = original.scores(columns)
+    return Answer(champion.name, scores, known.threshold)
+
+
+def _register(  # noqa: PLR0913 - a version is made of all of them
+    workspace: Workspace,
+    material: Material,
+    run: Run,
+    model: _Model,
+    baseline: baselines.Baseline,
+    report: Report,
+    now: datetime,
+) -> ModelVersion:
+    encode = msgspec.json.encode
+    files = {
+        "signature.json": encode(model.signature),
+        "original.pkl": dump_original(model.original),
+        "profile.bin": _profile(material, model).to_bytes(),
+        "run.json": encode(run),
+        "snapshot.json": encode(material.snapshot),
+        "report.json": encode(report),
+        "environment.json": encode(run.environment),
+        "contract.yaml": (workspace.root / "loopline.yaml").read_bytes(),
+        "card.md": _card(material, run, report, model),
+    }
+    if model.plan is not None:
+        files |= model.plan.to_files()
+    if model.parity is not None:
+        files["parity.json"] = encode(model.parity)
+    if baseline.kept is not None:
+        files["baseline.json"] = encode(baseline.kept)
+    record(run, workspace.database)
+    workspace.ledger.append("run.finished", run.id, _event(run), now=now)
+    prefix = f"bundles/{run.project}/{run.id}"
+    return workspace.registry.register(
+        digest=version_digest(files),
+        bundle=prefix,
+        bundle_digest=write(workspace.objects, workspace.keys, prefix, files),
+        run=run.id,
+        snapshot=material.snapshot.id,
+        runtime="original" if model.plan is None else "plan",
+        reasons=report.reasons,
+        now=now,
+    )
+
+
+def _card(material: Material, run: Run, report: Report, model: _Model) -> bytes:
+    plain = msgspec.to_builtins
+    return card(
+        material.contract.problem.model_dump(mode="json"),
+        plain(material.snapshot),
+        plain(run),
+        plain(report),
+        refusal=model.refusal,
+    ).encode()
+
+
+def _event(run: Run) -> dict[str, Any]:
+    """Return the run without its trials, which its own row keeps."""
+    known: dict[str, Any] = msgspec.to_builtins(run)
+    return {name: value for name, value in known.items() if name not in ("trials", "environment")}
+
+
+def _profile(material: Material, model: _Model) -> Profile:
+    """Count the inputs of the training rows, and the answers to the test rows.
+
+    Answers to rows that trained the model would be surer of themselves than it will be again.
+    """
+    train = material.rows(material.training)
+    inputs = {
+        each.name: train[each.name]
+        for each in model.signature.inputs
+        if each.logged and each.type != "text"
+    }
+    scores = model.score(material.rows(material.test))
+    return count_arrays({**inputs, **outputs(model.signature, scores)})

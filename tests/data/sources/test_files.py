@@ -217,9 +217,9 @@ def test_the_census_is_read_in_seconds_and_its_question_marks_found(write, censu
         read(census_income_csv)
     path = write("census.csv", names.encode() + b"\n" + census_income_csv.read_bytes())
 
-    start = time.perf_counter()
+    start = time.process_time()
     frame = read(path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     assert frame.shape == (199_523, 42)
     assert set(frame.dtypes) == {pl.String}

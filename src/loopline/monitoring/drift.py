@@ -1,0 +1,161 @@
+"""Compares what the model sees and says now with what it was made from.
+
+The reference is the profile stored with the model version, never last week's traffic: a model that
+drifts slowly would drag its own yardstick along. Every figure comes from counts, by the hour of the
+event, so a month of any traffic is the sum of a few hundred small rows.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loopline.contract.schema import Contract
+from loopline.contract.when import parse_when
+from loopline.counts import statistics
+from loopline.counts.kernel import ColumnCounts
+from loopline.monitoring.findings import Finding, Subject, spell
+from loopline.monitoring.hours import INPUT, OUTPUT, ROWS, Counts
+from loopline.monitoring.reference import Reference
+from loopline.monitoring.windows import Window
+
+_RULED = {
+    INPUT: ("psi", "missing_rate", "new_category_rate"),
+    OUTPUT: ("prediction_psi",),
+}
+"""What the contract's rules can name, of inputs and of outputs."""
+CHANCE = 1e-3
+"""A difference that chance makes this often or oftener is none, however large its figure."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one column of the current window is from the reference."""
+
+    column: str
+    kind: str
+    """`input` or `output`."""
+    rows: int
+    figures: dict[str, float]
+    """`psi`, `jensen_shannon`, `ks` (of numbers), `missing_rate`, `new_category_rate` (of
+    categories); `psi_by_chance`, what PSI would be on so few rows without any drift; `p_value` and
+    `cramers_v` of the chi-square; `reference_missing_rate`."""
+    bounds: dict[str, float]
+    """How far a figure may be from that of the values themselves, where it is not exact."""
+
+
+def rows(counted: Mapping[tuple[str, str], Counts]) -> int:
+    """Return how many predictions lie in a window."""
+    found = counted.get((ROWS, ""), Counter())
+    return found["whole"] if isinstance(found, Counter) else 0
+
+
+def measure(reference: Reference, counted: Mapping[tuple[str, str], Counts]) -> tuple[Drift, ...]:
+    """Compare the sum of a window's counts with the reference, the largest PSI first."""
+    found = [
+        _measure(column, kind, reference.profile.columns[column], current)
+        for (kind, column), current in counted.items()
+        if kind in (INPUT, OUTPUT) and isinstance(current, ColumnCounts)
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.figures["psi"], one.column)))
+
+
+def _measure(column: str, kind: str, expected: ColumnCounts, current: ColumnCounts) -> Drift:
+    found = statistics.drift(expected, current)
+    figures = {
+        "psi": found.psi,
+        "psi_by_chance": _by_chance(expected, current),
+        "jensen_shannon": found.jensen_shannon,
+        "missing_rate": found.missing_rate,
+        "reference_missing_rate": found.reference_missing_rate,
+        "cramers_v": found.cramers_v,
+        "p_value": found.p_value,
+    }
+    bounds = {}
+    if found.ks is not None:
+        figures["ks"] = found.ks
+        bounds["ks"] = found.ks_bound
+    else:
+        figures["new_category_rate"] = found.new_rate
+    return Drift(column, kind, found.rows, figures, bounds)
+
+
+def _by_chance(expected: ColumnCounts, current: ColumnCounts) -> float:
+    """Return the PSI to expect without drift: a chi-square over the rows (Yurdakul, 2018)."""
+    one, other = statistics.binned(expected, current)
+    if not one.sum() or not other.sum():
+        return 0.0
+    return float((len(one) - 1) * (1 / one.sum() + 1 / other.sum()))
+
+
+def worst(drifted: tuple[Drift, ...]) -> dict[str, tuple[str, float]]:
+    """Return what rules may name, with its column: of the worst input, and of the predictions."""
+    found: dict[str, tuple[str, float]] = {}
+    for one in drifted:
+        for metric in _RULED[one.kind]:
+            value = _figure(one, metric)
+            if value is not None and value >= found.get(metric, ("", 0.0))[1]:
+                found[metric] = (one.column, value)
+    return found
+
+
+def judge(
+    contract: Contract, subject: Subject, drifted: tuple[Drift, ...], window: Window
+) -> list[Finding]:
+    """Judge each column by the contract's drift limits, and by what its rules say of drift."""
+    return [_judge(subject, one, _limits(contract, one.kind), window) for one in drifted]
+
+
+def _judge(subject: Subject, one: Drift, limits: dict[str, float], window: Window) -> Finding:
+    compared = {
+        metric: (value, limit)
+        for metric, limit in limits.items()
+        if (value := _figure(one, metric)) is not None
+    }
+    passed = {metric: pair for metric, pair in compared.items() if pair[0] > pair[1]}
+    told = ", ".join(
+        f"{metric} {spell(metric, value)} (limit {spell(metric, limit)})"
+        for metric, (value, limit) in (passed or compared).items()
+    )
+    metric = max(passed or compared, key=lambda name: _excess(*compared[name]), default="psi")
+    value, limit = compared.get(metric, (one.figures["psi"], 0.0))
+    state = "has drifted" if passed else "is like its reference"
+    return subject.judge(
+        "drift",
+        one.column,
+        holds=not passed,
+        metric=metric,
+        value=value,
+        limit=limit,
+        window=window.text,
+        rows=one.rows,
+        labels=None,
+        message=f"{one.column} of {subject.name} {state} on {one.rows:,} predictions, {window}: "
+        f"{told}.",
+        evidence={"kind": one.kind, "figures": one.figures, "bounds": one.bounds},
+    )
+
+
+def _figure(one: Drift, metric: str) -> float | None:
+    """Return the figure that `metric` means for one column, less what chance would make of it."""
+    rates = ("missing_rate", "new_category_rate")
+    if metric in rates:
+        return one.figures.get(metric)
+    value = one.figures.get(metric.removeprefix("prediction_"))
+    if value is None or one.figures["p_value"] > CHANCE:
+        return None if value is None else 0.0
+    return max(value - one.figures["psi_by_chance"], 0.0) if metric.endswith("psi") else value
+
+
+def _limits(contract: Contract, kind: str) -> dict[str, float]:
+    """Return each figure's limit: the contract's own, and the lowest of its rules."""
+    limits: dict[str, float] = dict(contract.monitor.drift)
+    for rule in contract.respond:
+        when = parse_when(rule.when)
+        if when.metric in _RULED[kind] and when.op.startswith(">"):
+            name = when.metric.removeprefix("prediction_")
+            limits[name] = min(float(when.limit), limits.get(name, float(when.limit)))
+    return limits
+
+
+def _excess(value: float, limit: float) -> float:
+    return value / limit if limit > 0 else value

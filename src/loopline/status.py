@@ -1,0 +1,61 @@
+"""Where a project's loop stands, and what is next: read from the ledger, changed by nothing."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from loopline.monitoring.findings import Findings
+from loopline.pipeline.workspace import Workspace
+from loopline.registry.versions import State
+from loopline.store.ledger import iso
+
+
+def status(workspace: Workspace, now: datetime) -> dict[str, Any]:
+    """Return what is known of each stage, and the commands that make sense now."""
+    ledger = workspace.ledger
+    state = workspace.registry.state()
+    snapshots = ledger.events(kinds=["snapshot.frozen"])
+    findings = list(Findings(ledger).open().values())
+    actions = ledger.events(kinds=["action.taken"])
+    versions = [state.version(number) for number in sorted(state.versions)]
+    newest = versions[-1] if versions else None
+    return {
+        "project": workspace.contract.project,
+        "at": iso(now),
+        "snapshot": snapshots[-1].payload if snapshots else None,
+        "versions": len(versions),
+        "newest": None if newest is None else msgspec.to_builtins(newest),
+        "serving": {name: state.serving(name) for name in workspace.contract.environments},
+        "waiting": [msgspec.to_builtins(request) for request in state.requests.values()],
+        "findings": [finding.message for finding in findings],
+        "last_action": actions[-1].payload if actions else None,
+        "next": list(_next(workspace, state, has_findings=bool(findings))),
+    }
+
+
+def _next(workspace: Workspace, state: State, *, has_findings: bool) -> Iterator[str]:
+    if not state.versions:
+        yield "loopline check    look at contract, data and code"
+        yield "loopline run      train, prove and register a first version"
+        return
+    newest = state.version(max(state.versions))
+    for request in state.requests.values():
+        yield (
+            f"loopline model approve {newest.project}:{request.version}    "
+            f"it waits for {request.environment}; not for {request.by}"
+        )
+    if not newest.gate_passed:
+        yield f"loopline model show {newest.name}    why its gate failed"
+    else:
+        ahead = [
+            name
+            for name in workspace.contract.environments
+            if name != "dev" and state.serving(name) != newest.number
+        ]
+        if ahead:
+            yield f"loopline model promote {newest.name} --to {ahead[0]}"
+    if has_findings:
+        yield "loopline watch --once    the findings in full, with their figures"
+    yield "loopline up       serve and watch"
