@@ -339,7 +339,7 @@ contracts = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(contracts)
 def test_a_contract_written_out_reads_back_the_same(tmp_path: Path, value: dict) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopline.data.columns import canonical_text
-from loopline.data.row_grammar import PARTS
+from loopline.data.row_functions import PARTS
 from loopline.data.row_sql import evaluate, names, parse
 from loopline.errors import RowSqlError
 

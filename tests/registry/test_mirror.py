@@ -1,6 +1,22 @@
 """The mirror process: what it copies, once, and what it does when the other tool fails."""
 
+import sqlite3
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from sqlalchemy import select
 from tests.registry.conftest import open_registry, register
+
+from loopline.evaluation.report import Estimate, Report
+from loopline.registry import mirror as mirroring
+from loopline.registry.mirror import mirror, start_mirror
+from loopline.settings import Settings
+from loopline.store.database import mirrored
+from loopline.training.run import Run, record
+from loopline.training.tuning import Trial
 
 RUN = Run(
     id="run-1",

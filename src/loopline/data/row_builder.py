@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,7 +64,7 @@ class Builder:
         understood, make = rule
         for argument, value in node.args.items():
             if argument not in understood and value:
-                self.refuse(node, f"{self.word(node)} with {argument} is not part of row SQL")
+                self.refuse(node, f"{self.called(node)} with {argument} is not part of row SQL")
         return make(self, node)
 
     def of(self, kind: str, node: "Node") -> Value:
@@ -130,6 +131,22 @@ class Builder:
             return self.step("logic", [], 1 if said else -1, kind="logic")
         return None
 
+    def text_literal(self, node: "Node", what: str) -> str:
+        """Return the text that `node` must write."""
+        value = self.of("text", node)
+        if not self.is_constant(value):
+            self.refuse(node, f"{what} is a text in quotes, the same for every row")
+        text: str = self.literal(value)
+        return text
+
+    def whole_literal(self, node: "Node", what: str, low: int, high: int) -> int:
+        """Return the whole number that `node` must write."""
+        value = self.of("number", node)
+        number = self.literal(value) if self.is_constant(value) else math.nan
+        if not (low <= number <= high and number == int(number)):
+            self.refuse(node, f"{what} is a whole number from {low} to {high}")
+        return int(number)
+
     def column(self, node: "Node") -> Value:
         """Return the column that `node` names."""
         name = node.name
@@ -153,7 +170,7 @@ class Builder:
         """Return `node` as people write it."""
         return f"`{node.sql(dialect='duckdb')}`"
 
-    def word(self, node: "Node") -> str:
+    def called(self, node: "Node") -> str:
         """Return the function that `node` calls, or the name of its construct."""
         if "start" not in node.meta:
             return type(node).__name__.lower()
@@ -165,7 +182,7 @@ class Builder:
         Raises:
             RowSqlError: always.
         """
-        self.refuse(node, _reason(node, self.word(node)))
+        self.refuse(node, _reason(node, self.called(node)))
 
     def refuse(self, node: "Node", reason: str) -> NoReturn:
         """Raise, naming the place of `node`.
@@ -177,6 +194,24 @@ class Builder:
         place = f" at position {min(starts) + 1}" if starts else ""
         end = "" if reason.endswith((".", "?")) else "."
         raise RowSqlError(f"Row SQL `{self.sql}`{place}: {reason}{end}")
+
+
+def rule(make: Callable[..., Value], *arguments: str) -> Rule:
+    """Return `make` as a rule that understands the usual arguments of a node, and `arguments`."""
+    return frozenset({"this", "expression", "expressions", *arguments}), make
+
+
+def operands(node: "Node") -> list["Node"]:
+    """Return what `node` works on, in the order it is written."""
+    first = [node.this] if node.args.get("this") is not None else []
+    last = node.args.get("expression")
+    return [*first, *node.expressions, *([] if last is None else [last])]
+
+
+def apply(operation: str, takes: str, gives: str, builder: Builder, node: "Node") -> Value:
+    """Add the step `operation`, whose operands are all of the kind `takes`."""
+    values = [builder.of(takes, operand) for operand in operands(node)]
+    return builder.step(operation, values, kind=gives)
 
 
 def _reason(node: "Node", name: str) -> str:

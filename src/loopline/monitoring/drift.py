@@ -148,7 +148,7 @@ def _figure(one: Drift, metric: str) -> float | None:
 
 def _limits(contract: Contract, kind: str) -> dict[str, float]:
     """Return each figure's limit: the contract's own, and the lowest of its rules."""
-    limits: dict[str, float] = dict(contract.monitor.drift)
+    limits: dict[str, float] = {str(name): value for name, value in contract.monitor.drift.items()}
     for rule in contract.respond:
         when = parse_when(rule.when)
         if when.metric in _RULED[kind] and when.op.startswith(">"):

@@ -30,7 +30,7 @@ from loopline.store.tables import Tables
 
 LEASE_SECONDS = 30.0
 """After so long without a sign a folder is taken for dead; one that was not does no harm."""
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]+\.log")
+_SEGMENT = re.compile(r"[0-9]{1,20}-[0-9]+-[A-Za-z0-9]+\.log")
 _SUFFIXES = {pl.Float64: "number", pl.Boolean: "boolean", pl.String: "text"}
 
 
@@ -109,10 +109,9 @@ class Fold:
 
     def _segments(self) -> Iterator[tuple[str, Path]]:
         """Yield environment and path of segments that have grown, oldest first."""
+        query = select(folded.c.segment, folded.c.offset)
         with self._database.read() as connection:
-            known = dict(
-                connection.execute(select(folded.c.segment, folded.c.offset)).tuples().all()
-            )
+            known = {row.segment: row.offset for row in connection.execute(query)}
         for place in sorted(self._log.glob("*")):
             if not NAME.fullmatch(place.name):
                 continue

@@ -6,7 +6,7 @@ event, latencies and errors by the hour of arrival; `slice` says which of these 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -108,22 +108,21 @@ def watched(reference: Reference) -> list[str]:
 def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> None:
     """Add counts to those stored, in the write transaction of `connection`."""
     known = _stored(connection, project, cells)
-    new, changed = [], []
+    new: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     for cell, counted in cells.items():
+        row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
         before = known.get(cell)
-        total = counted if before is None else plus(_decode(cell.slice, before), counted)
-        row = {"b_project": project, **{f"b_{k}": v for k, v in cell._asdict().items()}}
-        row |= {"b_hour": cell.hour * HOUR, "b_payload": _encode(total)}
-        (new if before is None else changed).append(row)
-    names = ("project", *Cell._fields)
+        if before is None:
+            new.append({**row, "payload": _encode(counted)})
+        else:
+            row = {f"the_{name}": value for name, value in row.items()}
+            changed.append({**row, "payload": _encode(plus(_decode(cell.slice, before), counted))})
     if new:
-        values = {name: bindparam(f"b_{name}") for name in (*names, "payload")}
-        connection.execute(counts.insert().values(values), new)
+        connection.execute(counts.insert(), new)
     if changed:
-        mine = [counts.c[name] == bindparam(f"b_{name}") for name in names]
-        connection.execute(
-            counts.update().where(*mine).values(payload=bindparam("b_payload")), changed
-        )
+        mine = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cell._fields)]
+        connection.execute(counts.update().where(*mine), changed)
 
 
 def _stored(

@@ -7,6 +7,7 @@ prediction with that key, whichever version made it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ TRUTH = "~truth"
 """The column that a join adds; no input is called so by accident."""
 _OBSERVED = "~observed_at"
 _ORDER = ("observed_at", "arrival", "segment", "offset", "row")
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "prediction_id": pl.String,
     "key": pl.String,
     "label": pl.String,
@@ -87,8 +88,7 @@ def read(tables: Tables, project: str) -> Labels:
     if version >= 0:
         rows = tables.scan(table(project), version)
     else:
-        schema = {**_SCHEMA, "segment": pl.String, "observed_at": pl.Datetime("us", "UTC")}
-        rows = pl.LazyFrame(schema=schema)
+        rows = pl.LazyFrame(schema=pl.Schema({**_SCHEMA, "segment": pl.String}))
     by_id, by_key = pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")])
     corrected = sum(int((frame["different"] > 1).sum()) for frame in (by_id, by_key))
     return Labels(by_id.drop("different"), by_key.drop("different"), corrected, version)

@@ -1,7 +1,7 @@
 """Register, look up, walk lineage.
 
 What the registry knows is what the ledger's events add up to: it is replayed at every question, and
-kept nowhere else, so it cannot disagree with the ledger. A thousand versions replay in about 10 ms.
+kept nowhere else, so it cannot disagree with the ledger. A thousand versions replay in about 30 ms.
 """
 
 from bisect import insort

@@ -3,13 +3,18 @@
 import numpy as np
 
 from loopline import plugins
+from loopline.errors import RuntimeUnavailableError
+from loopline.governance.signing import Keys
+from loopline.model.bundle import open_bundle
 from loopline.model.plan import Plan
-from loopline.model.runtimes.base import Runtime
+from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
 from loopline.serving.dialects.base import Dialect, Outputs
 from loopline.serving.rows import Reader, Rows, without_nan
+from loopline.settings import Settings
+from loopline.store.objects import Objects
 
 _DIALECTS = "loopline.serving.dialects"
 
@@ -18,7 +23,12 @@ class Model:
     """A model version as the server uses it: what reads, scores and answers for it."""
 
     def __init__(
-        self, served: Served, signature: Signature, *, plan: Plan | None, worker: Runtime | None
+        self,
+        served: Served,
+        signature: Signature,
+        *,
+        plan: Plan | None,
+        worker: OriginalRuntime | None,
     ) -> None:
         """Take a plan, or the worker of an original."""
         self.version = served.version
@@ -78,3 +88,40 @@ class Model:
             self._batcher.close()
         if self._worker is not None:
             self._worker.close()
+
+    def warm(self) -> None:
+        """Score a row in which everything is missing, so that no caller waits for a first time.
+
+        Raises:
+            RuntimeUnavailableError: the original's worker does not start.
+        """
+        inputs = len(self.signature.inputs)
+        rows = self.reader.one([None] * inputs)
+        if self._worker is None:
+            self.outputs(self._score_row())
+            return
+        try:
+            self._worker.score(rows.columns)
+        except RuntimeUnavailableError:
+            if self._worker.process_id is None:  # one that only refuses such a row is fine
+                raise
+
+
+def load(served: Served, objects: Objects, keys: Keys, settings: Settings) -> Model:
+    """Open, verify and warm one version.
+
+    Raises:
+        BundleRefusedError: the bundle is changed, unsigned or missing.
+        RuntimeUnavailableError: the original's worker does not start.
+    """
+    bundle = open_bundle(objects, keys, served.bundle, served.bundle_digest)
+    plan, worker = bundle.plan, None
+    if plan is None:
+        worker = OriginalRuntime(bundle, settings.home, settings.store_url, settings.environment)
+    model = Model(served, bundle.signature, plan=plan, worker=worker)
+    try:
+        model.warm()
+    except RuntimeUnavailableError:
+        model.close()
+        raise
+    return model

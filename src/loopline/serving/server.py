@@ -93,7 +93,7 @@ def _router(project: str, settings: Settings, environment: str, metrics: Metrics
         return release.latest(objects, keys, project, environment, after=after)
 
     def open_version(served: Served) -> Model:
-        return load(served, objects, keys, settings.home)
+        return load(served, objects, keys, settings)
 
     def refused() -> None:
         metrics.releases_refused += 1

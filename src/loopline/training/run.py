@@ -31,7 +31,7 @@ from loopline.training.tuning import Search, Trial, search
 if TYPE_CHECKING:
     from loopline.store.database import Database
 
-SEARCH_ROWS = 40_000
+SEARCH_ROWS = 25_000
 """A search looks at no more rows than this, of training and of validation; the final fit at all."""
 
 Progress = Callable[[str, str], None]

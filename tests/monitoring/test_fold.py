@@ -1,0 +1,463 @@
+"""The fold is exactly once: whatever kills it, whoever else folds, however the log is cut."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from loopline.counts.kernel import ColumnCounts, count_arrays
+from loopline.errors import UnknownVersionError
+from loopline.model.signature import Input, Signature
+from loopline.monitoring import fold as fold_module
+from loopline.monitoring import hours
+from loopline.monitoring.fold import Fold, stored_name
+from loopline.monitoring.reference import Reference
+from loopline.monitoring.windows import HOUR, Window
+from loopline.serving.log import HEADER, frame
+from loopline.store.database import Database, counts
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+INPUTS = ("age", "credit_amount", "purpose", "housing", "num_dependents")
+TYPES = {"age": "number", "credit_amount": "number", "purpose": "category", "housing": "category",
+         "num_dependents": "number"}  # fmt: skip
+START = 380_000 * HOUR  # a day in 2013
+
+
+@pytest.fixture(scope="session")
+def credit(german_credit_csv: Path) -> pl.DataFrame:
+    frame = pl.read_csv(german_credit_csv).rename(str.strip)
+    renamed = {
+        "age_in_years": "age", "number_of_people_being_liable_to_provide_maintenance_for":
+        "num_dependents",
+    }  # fmt: skip
+    frame = frame.rename({old: new for old, new in renamed.items() if old in frame.columns})
+    return frame.select(
+        *[pl.col(name).cast(pl.Float64) for name, kind in TYPES.items() if kind == "number"],
+        *[pl.col(name).cast(pl.String) for name, kind in TYPES.items() if kind == "category"],
+    ).select(INPUTS)
+
+
+@pytest.fixture(scope="session")
+def reference(credit: pl.DataFrame) -> Reference:
+    signature = Signature(
+        "credit",
+        "binary",
+        tuple(Input(name, TYPES[name]) for name in INPUTS),  # type: ignore[arg-type]
+        (),
+        ("bad", "good"),
+        0.5,
+    )
+    columns = {
+        name: np.array(credit[name].to_list(), None if TYPES[name] == "number" else object)
+        for name in INPUTS
+    }
+    profile = count_arrays({**columns, "probability": np.linspace(0, 1, len(credit))})
+    return Reference(1, signature, profile, None)
+
+
+def frames(credit: pl.DataFrame, *, rows: int, batch: int = 3, version: int = 1) -> list[list[Any]]:
+    """Real applicants as the server logs them, some hours apart, with an error and an outcome."""
+    found: list[list[Any]] = []
+    for place in range(0, rows, batch):
+        part = credit[place : place + batch]
+        size = len(part)
+        arrival = START + place * HOUR // 7
+        scores = [((place + row) * 37 % 100) / 100 for row in range(size)]
+        labels = ["good" if score >= 0.5 else "bad" for score in scores]
+        columns = [part[name].to_list() for name in INPUTS]
+        found.append(
+            ["p", f"r{place}", None, arrival, version, False, 200 + place, "me", size, columns,
+             [labels, scores]]
+        )  # fmt: skip
+        if place % 4 == 0:
+            found.append(["e", arrival, "RequestError", 400, 90, version])
+            found.append(["f", arrival, [[f"r{place}-0", None, "good", None]]])
+    return found
+
+
+@dataclass
+class Place:
+    """Where one log is folded to."""
+
+    root: Path
+    reference: Reference
+
+    def fold(self) -> Fold:
+        self.tables = Tables(Objects((self.root / "store").as_uri()))
+        self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
+        return Fold(
+            self.root / "log", "credit", lambda version: self.reference, self.tables, self.database
+        )
+
+    def write(self, name: str, content: bytes, environment: str = "dev") -> Path:
+        path = self.root / "log" / "credit" / environment / f"{name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def everything(self) -> tuple[list[str], dict[Any, Any], int]:
+        """Prediction ids in the table, every stored count, and the outcomes."""
+        ids = self.tables.read("predictions/credit")["prediction_id"].sort().to_list()
+        with self.database.read() as connection:
+            rows = connection.execute(select(counts)).all()
+        outcomes = len(self.tables.read("labels/credit"))
+        return ids, {tuple(row[:6]): row.payload for row in rows}, outcomes
+
+
+def framed(payloads: list[list[Any]]) -> bytes:
+    return HEADER + b"".join(frame(payload) for payload in payloads)
+
+
+@pytest.fixture
+def place(tmp_path: Path, reference: Reference) -> Place:
+    return Place(tmp_path, reference)
+
+
+@pytest.fixture(scope="module")
+def expected(
+    tmp_path_factory: pytest.TempPathFactory, credit: pl.DataFrame, reference: Reference
+) -> tuple[list[str], dict[Any, Any], int]:
+    """What one undisturbed fold of sixty applicants gives."""
+    place = Place(tmp_path_factory.mktemp("expected"), reference)
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    place.fold()()
+    return place.everything()
+
+
+def test_a_fold_keeps_every_prediction_and_counts_it_in_its_hour(
+    place: Place, credit: pl.DataFrame
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+
+    done = place.fold()()
+
+    assert (done.predictions, done.labels, done.errors, done.segments) == (60, 5, 5, 1)
+    table = place.tables.read("predictions/credit").sort("arrival", "prediction_id")
+    assert len(table) == 60
+    assert sorted(table["age"].to_list()) == sorted(credit["age"][:60].to_list())
+    window = Window(380_000, 380_001)
+    first = hours.total(place.database, "credit", "dev", 1, window)
+    assert first[hours.ROWS, ""] == {"whole": 9}  # 0, 3 and 6 sevenths of an hour, three rows each
+    ages = first[hours.INPUT, "age"]
+    assert isinstance(ages, ColumnCounts)
+    purposes = first[hours.INPUT, "purpose"]
+    assert isinstance(purposes, ColumnCounts)
+    assert ages.rows == 9
+    assert purposes.named == dict(sorted(credit["purpose"][:9].value_counts().iter_rows()))
+
+
+def test_counts_of_hours_add_up_to_the_count_of_all_rows(
+    place: Place, credit: pl.DataFrame, reference: Reference
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    place.fold()()
+
+    found = hours.total(place.database, "credit", "dev", 1, Window(0, 10**6))
+
+    for name in INPUTS:
+        kind = None if TYPES[name] == "number" else object
+        values = {name: np.array(credit[name][:60].to_list(), kind)}
+        alone = count_arrays(values, reference.profile).columns[name]
+        assert found[hours.INPUT, name] == alone
+
+
+def test_folding_again_changes_nothing(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    place.fold()()
+
+    again = place.fold()()
+
+    assert (again.predictions, again.segments) == (0, 0)
+    assert place.everything() == expected
+
+
+class _KilledError(BaseException):
+    """Stands for kill -9: nothing catches it, nothing after it runs."""
+
+
+_STEPS = ["before anything", "predictions written", "outcomes written", "counts added", "moved"]
+
+
+@pytest.mark.parametrize("step", _STEPS)
+@pytest.mark.parametrize("grows", [False, True])
+def test_killed_at_any_step_the_next_fold_makes_it_whole(
+    place: Place,
+    credit: pl.DataFrame,
+    expected: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    grows: bool,
+) -> None:
+    payloads = frames(credit, rows=60)
+    place.write("1-1-a", framed(payloads[:20] if grows else payloads))
+    fold = place.fold()
+    with monkeypatch.context() as patch:
+        _kill_at(step, patch, place)
+        with pytest.raises(_KilledError):
+            fold()
+    if grows:  # the server went on writing meanwhile
+        place.write("1-1-a", framed(payloads))
+    later = datetime.now(UTC) + timedelta(hours=1)
+
+    place.fold()(lambda: later)
+
+    assert place.everything() == expected
+
+
+def _kill_at(step: str, patch: pytest.MonkeyPatch, place: Place) -> None:
+    write, add, move = place.tables.write, hours.add, fold_module._move
+    if step == "before anything":
+        patch.setattr(place.tables, "write", _dies(write, before=True))
+    elif step in ("predictions written", "outcomes written"):
+        patch.setattr(place.tables, "write", _dies(write, after=step.partition(" ")[0]))
+    elif step == "counts added":
+        patch.setattr(hours, "add", _dies(add))
+    else:
+        patch.setattr(fold_module, "_move", _dies(move))
+
+
+def _dies(function: Any, *, before: bool = False, after: str = "") -> Callable[..., Any]:
+    def dies(*arguments: Any, **named: Any) -> Any:
+        if before:
+            raise _KilledError
+        done = function(*arguments, **named)
+        if after == "outcomes" and not str(arguments[0]).startswith("labels"):
+            return done
+        raise _KilledError
+
+    return dies
+
+
+_PROCESS = """
+import os, sys, pickle
+from pathlib import Path
+from loopline.monitoring.fold import Fold
+from loopline.store.database import Database
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+root = Path(sys.argv[1])
+reference = pickle.loads((root / "reference").read_bytes())
+tables = Tables(Objects((root / "store").as_uri()))
+write = tables.write
+
+def killed(*arguments, **named):
+    write(*arguments, **named)
+    os.kill(os.getpid(), 9)
+
+tables.write = killed
+Fold(root / "log", "credit", lambda _: reference, tables, Database(f"sqlite:///{root}/loopline.db"))()
+"""
+
+
+def test_a_real_kill_between_table_and_counts_loses_and_doubles_nothing(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...], reference: Reference
+) -> None:
+    import pickle
+
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    (place.root / "reference").write_bytes(pickle.dumps(reference))
+
+    killed = subprocess.run([sys.executable, "-c", _PROCESS, str(place.root)], check=False)
+    refused = place.fold()()
+    place.fold()(lambda: datetime.now(UTC) + timedelta(hours=1))
+
+    assert killed.returncode == -9
+    assert not refused.is_alone  # its lease has not run out
+    assert place.everything() == expected
+
+
+def test_a_folder_that_lost_its_lease_while_it_slept_adds_nothing(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    sleeper = place.fold()
+    other = Place(place.root, place.reference)
+    add = hours.add
+
+    def overtaken(*arguments: Any) -> None:
+        raise AssertionError("the sleeper must not add")
+
+    begin = place.database.begin
+
+    def slow_begin() -> Any:
+        # The sleeper has written its tables and wakes up after another has folded everything.
+        monkeypatch.setattr(place.database, "begin", begin)
+        monkeypatch.setattr(hours, "add", add)
+        other.fold()(lambda: datetime.now(UTC) + timedelta(hours=1))
+        monkeypatch.setattr(hours, "add", overtaken)
+        return begin()
+
+    place.database.take_lease("fold/credit", sleeper._holder, now=datetime.now(UTC), seconds=1)
+    monkeypatch.setattr(place.database, "take_lease", lambda *_, **__: True)
+    monkeypatch.setattr(place.database, "begin", slow_begin)
+    sleeper()
+
+    assert place.everything() == expected
+
+
+def test_two_folders_at_once_give_the_same_integers(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    from threading import Thread
+
+    place.write("1-1-a", framed(frames(credit, rows=60)))
+    places = [Place(place.root, place.reference) for _ in range(3)]
+    threads = [Thread(target=one.fold()) for one in places]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    place.fold()()
+
+    assert place.everything() == expected
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """For each frame: its segment, and at which of four folds it is there already."""
+    size = 30
+    segments = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    times = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    return list(zip(segments, sorted(times), strict=True))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cuts=cuts())
+def test_any_partition_and_any_interleaving_give_the_same_integers(
+    tmp_path_factory: pytest.TempPathFactory,
+    credit: pl.DataFrame,
+    reference: Reference,
+    expected: tuple[Any, ...],
+    cuts: list[tuple[int, int]],
+) -> None:
+    place = Place(tmp_path_factory.mktemp("cut"), reference)
+    payloads = frames(credit, rows=60)
+    assert len(payloads) == len(cuts)
+    fold = place.fold()
+
+    for time in range(4):
+        for segment in range(4):
+            there = [
+                payload
+                for payload, (where, since) in zip(payloads, cuts, strict=True)
+                if where == segment and since <= time
+            ]
+            place.write(f"{segment + 1}-7-b", framed(there))
+        fold()
+
+    ids, stored, outcomes = place.everything()
+    assert ids == expected[0]
+    assert outcomes == expected[2]
+    assert stored == expected[1]
+
+
+def test_a_torn_tail_waits_until_it_is_whole(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    whole = framed(frames(credit, rows=60))
+    place.write("1-1-a", whole[: len(whole) // 2])
+
+    place.fold()()
+    place.write("1-1-a", whole)
+    place.fold()()
+
+    assert place.everything() == expected
+
+
+def test_predictions_of_an_unknown_version_wait_in_the_log(
+    place: Place, credit: pl.DataFrame
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=6, version=9)))
+    place.write("2-1-b", framed(frames(credit, rows=6)))
+    fold = place.fold()
+
+    def known(version: int) -> Reference:
+        if version == 9:
+            raise UnknownVersionError("There is no version '9'.")
+        return place.reference
+
+    fold._reference = known
+    done = fold()
+    fold._reference = lambda version: place.reference
+    later = fold()
+
+    assert done.predictions == 6
+    assert done.held == {"credit/dev/1-1-a.log": "There is no version '9'."}
+    assert later.predictions == 6
+
+
+def test_events_far_from_their_arrival_are_counted_apart(
+    place: Place, credit: pl.DataFrame, reference: Reference
+) -> None:
+    signature = Signature(
+        "credit", "binary", (*reference.signature.inputs, Input("asked", "time")), (),
+        ("bad", "good"), 0.5, time="asked",
+    )  # fmt: skip
+    place.reference = Reference(1, signature, reference.profile, None)
+    [payload] = [one for one in frames(credit, rows=3) if one[0] == "p"]
+    payload[9].append([payload[3], 0, None])  # now, 1970, and unknown
+    place.write("1-1-a", framed([payload]))
+
+    done = place.fold()()
+
+    found = hours.total(place.database, "credit", "dev", 1, Window(0, 10**6))
+    ages = found[hours.INPUT, "age"]
+    assert done.implausible == 1
+    assert found[hours.ROWS, ""] == {"whole": 2, "apart": 1}
+    assert isinstance(ages, ColumnCounts)
+    assert ages.rows == 2
+    assert len(place.tables.read("predictions/credit")) == 3
+
+
+def test_an_input_that_changes_its_type_gets_a_column_of_its_own(
+    place: Place, credit: pl.DataFrame, reference: Reference
+) -> None:
+    place.write("1-1-a", framed([one for one in frames(credit, rows=3) if one[0] == "p"]))
+    place.fold()()
+    inputs = tuple(
+        Input(each.name, "category" if each.name == "age" else each.type)
+        for each in reference.signature.inputs
+    )
+    changed = Signature("credit", "binary", inputs, (), ("bad", "good"), 0.5)
+    place.reference = Reference(2, changed, count_arrays({}), None)
+    [payload] = [one for one in frames(credit, rows=3, version=2) if one[0] == "p"]
+    payload[1] = "later"
+    payload[9][0] = ["young", "old", None]
+    place.write("2-1-b", framed([payload]))
+
+    place.fold()()
+
+    table = place.tables.read("predictions/credit").sort("prediction_id")
+    assert table["age_text"].to_list() == ["young", "old", None, None, None, None]
+    assert table["age"].null_count() == 3
+
+
+def test_inputs_called_like_our_own_columns_are_kept_beside_them() -> None:
+    assert stored_name("label", pl.String(), pl.Schema()) == "input_label"
+    assert stored_name("age", pl.Float64(), pl.Schema({"age": pl.Float64()})) == "age"
+
+
+def test_names_that_are_no_environment_or_segment_are_left_alone(
+    place: Place, credit: pl.DataFrame
+) -> None:
+    content = framed(frames(credit, rows=3))
+    place.write("1-1-a", content, environment="Not an environment")
+    place.write("notes", b"these are notes", environment="dev")
+
+    done = place.fold()()
+
+    assert done.segments == 0
