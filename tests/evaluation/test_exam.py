@@ -168,6 +168,25 @@ def test_a_model_never_beats_itself_and_beats_a_worse_champion(lesson):
     assert worse.champion_metrics["cost_per_prediction"].value > own
 
 
+def test_a_champion_that_chance_could_tell_apart_is_not_beaten(lesson):
+    material, trained, signature, _ = lesson
+    scores = trained.original.scores(material.rows(material.test))
+    said, actual = scores >= signature.threshold, material.target.values[material.test]
+    other = scores.copy()
+    other[np.flatnonzero(said & (actual == 0))[0]] = 0.0  # one error less
+    other[np.flatnonzero(~said & (actual == 0))[0]] = 1.0  # and one more
+
+    report = judge(lesson, champion=Answer("credit:1", other, signature.threshold))
+
+    gate = {each.kind: each for each in report.gates}["champion"]
+    compared = {each.metric: each for each in report.comparisons if each.against == "credit:1"}
+    money = compared["cost_per_prediction"].difference
+    assert money.low < 0 < money.high
+    assert not compared["cost_per_prediction"].better
+    assert not gate.passed
+    assert "Chance alone could explain it" in gate.reason
+
+
 class Tags(html.parser.HTMLParser):
     """Collects what a browser would see."""
 

@@ -111,7 +111,7 @@ def test_weights_count_a_row_as_often_as_they_say(binary):
 
 def test_costs_are_money_per_prediction():
     truth = np.array([0.0, 0.0, 1.0, 1.0, 1.0])
-    scores = np.array([0.1, 0.9, 0.9, 0.2, 0.8])
+    scores = np.array([0.1, 0.9, 0.9, 0.2, 0.3])
     costs = {"false_positive": 40, "false_negative": 220, "true_positive": 25}
 
     binary = card("binary", truth, scores, threshold=0.5, costs=costs).whole()
@@ -126,7 +126,7 @@ def test_costs_are_money_per_prediction():
         classes=("cat", "dog"),
     ).whole()
 
-    assert binary["cost_per_prediction"] == pytest.approx((40 + 25 + 220 + 25) / 5)
+    assert binary["cost_per_prediction"] == pytest.approx((40 + 25 + 220 + 220) / 5)
     assert regression["cost_per_prediction"] == pytest.approx((2 + 30 + 0 + 1) / 4)
     assert classes["cost_per_prediction"] == pytest.approx((3 + 7) / 2)
 

@@ -19,9 +19,7 @@ ROW = ["p", "id-1", None, 1, 3, False, 120, "local", 1, [[1.5], ["AA"]], [["0"],
 
 def _frames(folder: Path) -> list[list[object]]:
     return [
-        payload
-        for segment in sorted(folder.glob("*.log"))
-        for payload, _ in read_frames(segment)
+        payload for segment in sorted(folder.glob("*.log")) for payload, _ in read_frames(segment)
     ]
 
 

@@ -33,7 +33,8 @@ class Bucket(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_PUT(self) -> None:
         key = unquote(urlsplit(self.path).path).removeprefix("/models/")

@@ -45,7 +45,7 @@ def test_an_older_version_is_still_there(tables):
 
     assert tables.read("a")["x"].to_list() == [2]
     assert tables.read("a", version=0)["x"].to_list() == [1]
-    with pytest.raises(StoreError, match="no table a at version 7"):
+    with pytest.raises(StoreError, match="Could not read the table a at version 7"):
         tables.read("a", version=7)
 
 

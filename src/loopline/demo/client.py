@@ -76,14 +76,20 @@ class Client:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else msgspec.json.encode(body)
-        self._connection.request(
-            method, path, content, headers={"Content-Type": "application/json"}
-        )
-        answer = self._connection.getresponse()
+        try:
+            answer = self._send(method, path, content)
+        except http.client.RemoteDisconnected:  # idle for too long, while a model was trained
+            self._connection.close()
+            answer = self._send(method, path, content)
         text = answer.read()
         if answer.status != 200:
             raise LooplineError(f"{path} answered {answer.status}: {text[:500].decode()}")
         return json.loads(text)
+
+    def _send(self, method: str, path: str, content: bytes | None) -> http.client.HTTPResponse:
+        head = {"Content-Type": "application/json"}
+        self._connection.request(method, path, content, headers=head)
+        return self._connection.getresponse()
 
 
 def _outcomes(flights: pl.DataFrame) -> Iterator[dict[str, Any]]:

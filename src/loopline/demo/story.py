@@ -6,6 +6,7 @@ clock is the replay's. The one planted fault is said where it is planted.
 """
 
 import socket
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from loopline import processes
-from loopline.demo.client import Client
+from loopline.demo.client import LATE_BY, Client
 from loopline.demo.flights import flights, month, with_icao_codes
 from loopline.errors import LooplineError
 from loopline.monitoring import fold, labels, performance
@@ -32,7 +33,7 @@ from loopline.response.watch import Pass
 ENVIRONMENT = "production"
 FIRST_MONTHS = (1, 2, 3)
 LIVE_MONTHS = range(4, 13)
-FAULTY_DAY = datetime(2013, 8, 12, tzinfo=UTC)
+FAULTY_DAY = datetime(2013, 5, 13, tzinfo=UTC)
 """When the bad release goes out."""
 STEP = timedelta(hours=4)
 """How often the watcher looks while a release is new."""
@@ -133,7 +134,7 @@ def _first_version(project: Project, say: Say) -> Outcome:
 
     outcome = run(project, now=now, progress=stage)
     for gate in outcome.report.gates:
-        say(f"  {'passed' if gate.passed else 'FAILED':<10}{gate.reason}")
+        say(_wrapped(f"{'passed' if gate.passed else 'FAILED'}    {gate.reason}", "  "))
     for environment in ("staging", ENVIRONMENT):
         _promote(project, outcome, environment, "the first model", now)
     say(f"  {outcome.version.name} serves in {ENVIRONMENT}.")
@@ -224,9 +225,8 @@ class _Replay:
         for action in found.actions:
             if action.outcome == COOLING:
                 continue
-            text = f"{action.kind} {action.outcome}: {action.why}"
             if action.kind != "alert":
-                self._say(f"    {text}")
+                self._say(_wrapped(f"{action.kind} {action.outcome}: {action.why}"))
                 self._months[-1].done.append(_short(action))
         for release in (each for each in found.actions if each.outcome == DONE):
             if release.kind == "retrain":
@@ -246,8 +246,9 @@ class _Replay:
             "  fault is in all of the extract, so held-out rows do not show it."
         )
         faulty = self._project.root / "flights-faulty"
-        for number in (4, 5, 6):
-            _publish(faulty, with_icao_codes(month(self._every, number)), number)
+        known = self._every.filter(pl.col("scheduled_departure") < FAULTY_DAY - LATE_BY)
+        for number in (2, 3, 4):
+            _publish(faulty, with_icao_codes(month(known, number)), number)
         contract = self._project.contract
         data = contract.data.model_copy(update={"source": faulty.name})
         outcome = run(
@@ -259,13 +260,12 @@ class _Replay:
         )
         for gate in outcome.report.gates:
             if gate.kind in ("goal", "champion", "baseline"):
-                self._say(f"    {'passed' if gate.passed else 'FAILED'}  {gate.reason}")
+                self._say(_wrapped(f"{'passed' if gate.passed else 'FAILED'}  {gate.reason}"))
         _promote(self._project, outcome, ENVIRONMENT, "retrained on a new extract", FAULTY_DAY)
         took = self._client.wait_for(outcome.version.number)
-        self._say(
-            f"    {outcome.version.name} passed its gate; the server took it in {took:.1f} s."
-        )
-        self._months[-1].done.append(f"bad release {outcome.version.name}")
+        name = outcome.version.name
+        self._say(f"    {name} passed its gate; the server took it in {took:.1f} s.")
+        self._months[-1].done.append(f"bad release {name}")
         return self._until_rolled_back(frame.filter(~is_before), outcome.version.number, good)
 
     def _until_rolled_back(self, frame: pl.DataFrame, bad: int, good: int) -> pl.DataFrame:
@@ -287,6 +287,10 @@ class _Replay:
                 )
                 return frame
         raise LooplineError(f"Version {bad} was not rolled back within three days of flights.")
+
+
+def _wrapped(text: str, indent: str = "    ") -> str:
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=f"{indent}          ")
 
 
 def _short(action: Action) -> str:

@@ -134,12 +134,13 @@ static void run(const step_t *s, const double *numbers, const int32_t *integers,
 }
 
 /* `shape` is steps, inputs, outputs. `matrix` is rows x inputs, `scores` rows x outputs, both row
-   by row; `work` has room for a block of every column, then of every output. */
-EXPORT void loopline_score(const step_t *steps, const double *numbers, const int32_t *integers,
-                           const node_t *nodes, const uint32_t *bits, const int64_t *shape,
-                           const double *matrix, int64_t rows, double *work, double *raw,
-                           double *scores) {
-    int64_t inputs = shape[1];
+   by row; `work` has room for a block of every column, then of every output. Returns how many rows
+   have no answer, which NaN among their scores says. */
+EXPORT int64_t loopline_score(const step_t *steps, const double *numbers, const int32_t *integers,
+                              const node_t *nodes, const uint32_t *bits, const int64_t *shape,
+                              const double *matrix, int64_t rows, double *work, double *raw,
+                              double *scores) {
+    int64_t inputs = shape[1], unanswered = 0;
     int outputs = (int)shape[2];
     for (int64_t start = 0; start < rows; start += BLOCK) {
         int count = rows - start < BLOCK ? (int)(rows - start) : BLOCK;
@@ -149,8 +150,15 @@ EXPORT void loopline_score(const step_t *steps, const double *numbers, const int
         for (int i = 0; i < outputs * BLOCK; i++) raw[i] = 0.0;
         for (int64_t i = 0; i < shape[0]; i++)
             run(steps + i, numbers, integers, nodes, bits, outputs, count, work, raw);
-        for (int r = 0; r < count; r++)
-            for (int k = 0; k < outputs; k++)
-                scores[(start + r) * outputs + k] = raw[k * BLOCK + r];
+        for (int r = 0; r < count; r++) {
+            int none = 0;
+            for (int k = 0; k < outputs; k++) {
+                double score = raw[k * BLOCK + r];
+                scores[(start + r) * outputs + k] = score;
+                none |= isnan(score);
+            }
+            unanswered += none != 0;
+        }
     }
+    return unanswered;
 }

@@ -89,7 +89,7 @@ class Scorer:
         self._call = found.loopline_score
         pointer = ctypes.c_void_p
         self._call.argtypes = [*[pointer] * 7, ctypes.c_int64, *[pointer] * 3]
-        self._call.restype = None
+        self._call.restype = ctypes.c_int64
         shape = np.array([len(program.steps), program.inputs, program.outputs], np.int64)
         work = np.zeros(program.width * BLOCK)
         raw = np.zeros(program.outputs * BLOCK)
@@ -98,13 +98,20 @@ class Scorer:
         self._addresses = [array.ctypes.data for array in arrays]
         self._work, self._raw = work.ctypes.data, raw.ctypes.data
 
-    def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        """Score a C-contiguous float64 matrix (rows, inputs) to (rows, outputs)."""
+    def __call__(self, matrix: np.ndarray) -> tuple[np.ndarray, int]:
+        """Score a matrix (rows, inputs) to (rows, outputs); also say how many rows hold a NaN.
+
+        Raises:
+            ValueError: the matrix has another width.
+        """
+        matrix = np.ascontiguousarray(matrix, np.float64)
+        self._check(matrix)
         if library() is None:
-            return twin(self._program, matrix)
+            scores = twin(self._program, matrix)
+            return scores, _unanswered(scores)
         scores = np.empty((len(matrix), self._program.outputs))
         with self._lock:
-            self._call(
+            unanswered: int = self._call(
                 *self._addresses,
                 matrix.ctypes.data,
                 len(matrix),
@@ -112,27 +119,50 @@ class Scorer:
                 self._raw,
                 scores.ctypes.data,
             )
-        return scores
+        return scores, unanswered
 
-    def bind(self, matrix: np.ndarray) -> Callable[[], np.ndarray]:
-        """Return what scores `matrix` as it then is, always into the same array; for one thread.
+    def bind(self, matrix: np.ndarray) -> tuple[np.ndarray, Callable[[], int]]:
+        """Return an array, and what scores `matrix` as it then is into it; for one thread.
 
-        For a server's one row, where finding the arrays' addresses costs as much as scoring.
+        For a server's one row, where finding the arrays' addresses costs as much as scoring. The
+        call returns how many rows hold a NaN.
+
+        Raises:
+            ValueError: the matrix has another width, or is not float64 row by row in memory.
         """
-        if library() is None:
-            return lambda: twin(self._program, matrix)
+        if matrix.dtype != np.float64 or not matrix.flags.c_contiguous:
+            raise ValueError("a plan is bound to a C-contiguous float64 matrix")
+        self._check(matrix)
         rows = len(matrix)
         scores = np.empty((rows, self._program.outputs))
+        if library() is None:
+
+            def answer() -> int:
+                scores[:] = twin(self._program, matrix)
+                return _unanswered(scores)
+
+            return scores, answer
         work, raw = (np.zeros_like(kept) for kept in self._kept[2:])
         ends = [array.ctypes.data for array in (work, raw, scores)]
         arguments = (*self._addresses, matrix.ctypes.data, rows, *ends)
         call, kept = self._call, (matrix, work, raw)
 
-        def score(_kept: object = kept) -> np.ndarray:
-            call(*arguments)
-            return scores
+        def score(_kept: object = kept) -> int:
+            unanswered: int = call(*arguments)
+            return unanswered
 
-        return score
+        return scores, score
+
+    def _check(self, matrix: np.ndarray) -> None:
+        # The kernel reads what lies at these places, whatever it is.
+        if matrix.ndim != 2 or matrix.shape[1] != self._program.inputs:
+            raise ValueError(
+                f"the plan takes (rows, {self._program.inputs}), and got {matrix.shape}"
+            )
+
+
+def _unanswered(scores: np.ndarray) -> int:
+    return int(np.isnan(scores).any(axis=1).sum())
 
 
 def twin(program: Program, matrix: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ the closed list here, so nothing in it can reach a path or an import.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -88,11 +88,12 @@ class Bundle:
 def write(objects: Objects, keys: Keys, prefix: str, files: Mapping[str, bytes]) -> str:
     """Write a bundle, its manifest last; return the manifest's digest.
 
-    A write that was killed leaves nothing that opens. The same files again are the same bundle.
+    A write that was killed leaves nothing that opens, and the next one clears it away. The same
+    files again are the same bundle.
 
     Raises:
         BundleRefusedError: a file is not among those a bundle holds.
-        AlreadyExistsError: another bundle has this prefix.
+        AlreadyExistsError: another bundle has this prefix; it was left as it is.
     """
     unknown = sorted(set(files) - FILES)
     if unknown:
@@ -104,14 +105,17 @@ def write(objects: Objects, keys: Keys, prefix: str, files: Mapping[str, bytes])
         },
         indent=1,
     ).encode()
+    present = objects.find(f"{prefix}/manifest.json")
+    if present == manifest:
+        return _sha256(manifest)
+    if present is not None:
+        raise AlreadyExistsError(f"There is another bundle under {prefix}; it was left as it is.")
+    for key in _unlisted(objects, prefix, files):
+        objects.delete(key)
     for name, content in files.items():
         objects.put(f"{prefix}/{name}", content)
     objects.put(f"{prefix}/manifest.sig", keys.sign(manifest).encode())
-    try:
-        objects.create(f"{prefix}/manifest.json", manifest)
-    except AlreadyExistsError:
-        if objects.get(f"{prefix}/manifest.json") != manifest:
-            raise
+    objects.create(f"{prefix}/manifest.json", manifest)
     return _sha256(manifest)
 
 
@@ -142,7 +146,18 @@ def open_bundle(objects: Objects, keys: Keys, prefix: str, digest: str) -> Bundl
             "not know. Open it with the Loopline that made it."
         )
     listed = {name: (int(size), str(sha)) for name, (size, sha) in head["files"].items()}
+    extra = _unlisted(objects, prefix, listed)
+    if extra:
+        raise BundleRefusedError(
+            f"The bundle {prefix} is refused: it holds {extra[0]}, which its manifest does not "
+            "list. Remove that file, and find out who put it there."
+        )
     return Bundle(prefix, digest, listed, objects)
+
+
+def _unlisted(objects: Objects, prefix: str, listed: Iterable[str]) -> list[str]:
+    known = {f"{prefix}/{name}" for name in (*listed, "manifest.json", "manifest.sig")}
+    return [key for key in objects.list(prefix) if key not in known]
 
 
 def version_digest(files: Mapping[str, bytes]) -> str:

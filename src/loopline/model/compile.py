@@ -1,7 +1,9 @@
 """A fitted estimator to an exact float64 scoring plan, or the reason why there is none.
 
 Each step does what scikit-learn does, in its order of operations; `model/parity.py` proves it for
-the model at hand. Imports scikit-learn where it is used: the server never comes here.
+the model at hand. What the original refuses (a gap it never learned from, an infinite number) the
+plan leaves without an answer, for a tree would find one anyhow. docs/reference/plans.md lists the
+steps. Imports scikit-learn where it is used: the server never comes here.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from loopline.model.plan import Plan, Shape
 from loopline.model.signature import Signature
 
 Takes = Literal["matrix", "frame"]
+Holds = Literal["anything", "gaps", "numbers"]
+"""Also infinite numbers and missing ones; missing ones; neither."""
 Values = list["Value"]
 
 
@@ -23,12 +27,18 @@ class Value:
     """One column of the workspace while a plan is made: where it is, and what it holds."""
 
     def __init__(
-        self, place: int, name: str | None = None, codes: dict[Any, float] | None = None
+        self,
+        place: int,
+        name: str | None = None,
+        codes: dict[Any, float] | None = None,
+        holds: Holds = "gaps",
     ) -> None:
         self.place = place
         self.name = name
         self.codes = codes
         """For a text column of a frame: each text's code."""
+        self.holds = holds
+        """In the rows that are answered."""
 
 
 class Draft:
@@ -44,6 +54,8 @@ class Draft:
         self.node_count = 0
         self.bits: list[np.ndarray] = []
         self.summary: list[str] = []
+        self.guards: list[int] = []
+        """Columns that are finite in every row that is answered."""
 
     def step(
         self,
@@ -64,13 +76,36 @@ class Draft:
     def column(
         self, op: Op, source: Value, numbers: Sequence[float] = (), *, count: int = 0
     ) -> Value:
-        """Add a step that makes one new column."""
+        """Add a step that makes one new column; it holds what its source does."""
         self.width += 1
         self.step(op, numbers, source=source.place, to=self.width - 1, count=count)
-        return Value(self.width - 1)
+        return Value(self.width - 1, holds=source.holds)
+
+    def refuse_infinite(self, values: Values) -> None:
+        """Leave rows without an answer where one of `values` is infinite."""
+        for value in values:
+            if value.holds == "anything":
+                self.guards.append(self.column(Op.FILL, value, [0.0]).place)
+                value.holds = "gaps"
+
+    def refuse_gaps(self, values: Values) -> None:
+        """Leave rows without an answer where one of `values` is missing or infinite."""
+        for value in values:
+            if value.holds != "numbers":
+                self.guards.append(value.place)
+                value.holds = "numbers"
+
+    def refuse_unknown(self, value: Value, keys: list[float], *, gaps: bool) -> None:
+        """Leave rows without an answer where `value` is none of `keys`, nor a gap if those pass."""
+        numbers = [*keys, *[0.0] * len(keys), 0.0 if gaps else np.nan, np.nan]
+        self.guards.append(self.column(Op.LOOK_UP, value, numbers, count=len(keys)).place)
 
     def plan(self, shape: Shape) -> Plan:
         """Return the finished plan."""
+        if self.guards:
+            # Nothing times a finite number is nothing, and times any other it is NaN.
+            weights = np.zeros(len(self.guards) * self.outputs)
+            self.step(Op.LINEAR, weights, count=len(self.guards), integers=self.guards)
         # A step reads two numbers from where its own begin, whether or not it has any.
         numbers = np.array([*self.numbers, 0.0, 0.0])
         program = Program(
@@ -104,6 +139,7 @@ def compile_plan(estimator: Any, signature: Signature, takes: Takes = "matrix") 
             {text: at + 1.0 for at, text in enumerate(feature.categories)}
             if takes == "frame" and feature.kind == "category"
             else None,
+            "gaps" if feature.kind == "category" else "anything",
         )
         for place, feature in enumerate(signature.features)
     ]
@@ -172,6 +208,7 @@ def _columns(draft: Draft, step: Any, values: Values) -> Values:
 def _impute(draft: Draft, step: Any, values: Values) -> Values:
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
         raise PlanRefusedError(f"SimpleImputer treats {step.missing_values!r} as missing, not NaN")
+    draft.refuse_infinite(values)
     made: Values = []
     for value, fill in zip(values, step.statistics_.tolist(), strict=True):
         if value.codes is not None:
@@ -184,14 +221,26 @@ def _impute(draft: Draft, step: Any, values: Values) -> Values:
         else:
             filled = draft.column(Op.FILL, value, [fill])
         filled.name = value.name
+        filled.holds = "numbers"
         made.append(filled)
     if step.indicator_ is not None:
-        made += [draft.column(Op.MISSING, values[int(i)]) for i in step.indicator_.features_]
+        made += _flags(draft, [values[int(place)] for place in step.indicator_.features_])
     return made
 
 
 def _missing(draft: Draft, step: Any, values: Values) -> Values:
-    return [draft.column(Op.MISSING, values[int(place)]) for place in step.features_]
+    draft.refuse_infinite(values)
+    flagged = [values[int(place)] for place in step.features_]
+    if step.error_on_new and step.features == "missing-only":
+        draft.refuse_gaps([value for value in values if value not in flagged])
+    return _flags(draft, flagged)
+
+
+def _flags(draft: Draft, values: Values) -> Values:
+    made = [draft.column(Op.MISSING, value) for value in values]
+    for flag in made:
+        flag.holds = "numbers"
+    return made
 
 
 def _standard(draft: Draft, step: Any, values: Values) -> Values:
@@ -208,6 +257,7 @@ def _max_abs(draft: Draft, step: Any, values: Values) -> Values:
 
 
 def _scaled(draft: Draft, step: Any, values: Values, center: Any, scale: Any) -> Values:
+    draft.refuse_infinite(values)
     centers = np.zeros(len(values)) if center is None else center
     scales = np.ones(len(values)) if scale is None else scale
     return [
@@ -219,6 +269,7 @@ def _scaled(draft: Draft, step: Any, values: Values, center: Any, scale: Any) ->
 
 
 def _min_max(draft: Draft, step: Any, values: Values) -> Values:
+    draft.refuse_infinite(values)
     made = [
         draft.column(Op.SHIFT, value, pair)
         for value, pair in zip(
@@ -250,16 +301,14 @@ def _keys(value: Value, categories: np.ndarray) -> tuple[list[float], list[int],
 
 
 def _one_hot(draft: Draft, step: Any, values: Values) -> Values:
-    if step.handle_unknown not in ("ignore", "infrequent_if_exist", "warn"):
-        raise PlanRefusedError(
-            f"OneHotEncoder(handle_unknown='{step.handle_unknown}') fails on a category that it "
-            "has not seen; with 'ignore' it has an exact plan"
-        )
+    draft.refuse_infinite(values)
     made: Values = []
     infrequent = getattr(step, "_default_to_infrequent_mappings", None) or [None] * len(values)
-    ignores = step.handle_unknown == "ignore"
+    ignores = step.handle_unknown in ("ignore", "error")
     for i, (value, categories) in enumerate(zip(values, step.categories_, strict=True)):
         keys, places, missing = _keys(value, categories)
+        if step.handle_unknown == "error":
+            draft.refuse_unknown(value, keys, gaps=missing is not None)
         columns = list(range(len(categories)))
         rare = None
         if infrequent[i] is not None:
@@ -284,25 +333,27 @@ def _one_hot(draft: Draft, step: Any, values: Values) -> Values:
             count=len(keys),
             integers=[count, *hot],
         )
-        made += [Value(start + place) for place in range(count)]
+        made += [Value(start + place, holds="numbers") for place in range(count)]
     return made
 
 
 def _ordinal(draft: Draft, step: Any, values: Values) -> Values:
-    if step.handle_unknown != "use_encoded_value":
-        raise PlanRefusedError(
-            "OrdinalEncoder(handle_unknown='error') fails on a category that it has not seen; "
-            "with 'use_encoded_value' it has an exact plan"
-        )
+    draft.refuse_infinite(values)
     if getattr(step, "_infrequent_enabled", False):
         raise PlanRefusedError("OrdinalEncoder with infrequent categories has no exact plan yet")
     made: Values = []
     for value, categories in zip(values, step.categories_, strict=True):
         keys, places, missing = _keys(value, categories)
-        unknown = float(step.unknown_value)
+        if step.handle_unknown == "error":
+            draft.refuse_unknown(value, keys, gaps=missing is not None)
+            unknown = 0.0
+        else:
+            unknown = float(step.unknown_value)
         absent = float(step.encoded_missing_value) if missing is not None else unknown
         numbers = [*keys, *places, absent, unknown]
-        made.append(draft.column(Op.LOOK_UP, value, numbers, count=len(keys)))
+        encoded = draft.column(Op.LOOK_UP, value, numbers, count=len(keys))
+        encoded.holds = "gaps" if np.isnan([absent, unknown]).any() else "numbers"
+        made.append(encoded)
     return made
 
 
@@ -346,8 +397,8 @@ def _predict(draft: Draft, model: Any, values: Values, signature: Signature) -> 
 _LINEAR = {
     "LogisticRegression", "LogisticRegressionCV", "LinearRegression", "Ridge", "RidgeCV", "Lasso",
     "LassoCV", "ElasticNet", "ElasticNetCV", "Lars", "LassoLars", "BayesianRidge",
-    "SGDRegressor", "HuberRegressor", "TheilSenRegressor",
-    "QuantileRegressor", "PoissonRegressor", "GammaRegressor",
+    "SGDClassifier", "SGDRegressor", "HuberRegressor", "TheilSenRegressor",
+    "QuantileRegressor", "PoissonRegressor", "GammaRegressor", "TweedieRegressor",
 }  # fmt: skip
 
 
@@ -358,6 +409,14 @@ def _linear(draft: Draft, model: Any, values: Values, signature: Signature) -> N
             f"{type(model).__name__} has weights of shape {weights.shape}, and "
             f"({draft.outputs}, {len(values)}) is expected"
         )
+    if type(model).__name__ == "SGDClassifier" and (
+        model.loss != "log_loss" or signature.task == "multiclass"
+    ):
+        raise PlanRefusedError(
+            f"SGDClassifier(loss='{model.loss}') for a {signature.task} target; with 'log_loss' "
+            "and two classes it has an exact plan"
+        )
+    draft.refuse_gaps(values)
     places = [value.place for value in values]
     draft.step(Op.LINEAR, weights.ravel(), count=len(places), integers=places)
     draft.step(Op.CONSTANT, np.broadcast_to(model.intercept_, draft.outputs))
@@ -367,5 +426,5 @@ def _linear(draft: Draft, model: Any, values: Values, signature: Signature) -> N
         if getattr(model, "solver", "") == "liblinear":
             raise PlanRefusedError("LogisticRegression(solver='liblinear') with several classes")
         draft.step(Op.SOFTMAX)
-    elif type(model).__name__ in ("PoissonRegressor", "GammaRegressor"):
+    elif type(getattr(getattr(model, "_base_loss", None), "link", None)).__name__ == "LogLink":
         draft.step(Op.EXP)

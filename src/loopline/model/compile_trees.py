@@ -72,16 +72,28 @@ def _nodes(tree: Any) -> np.ndarray:
     return nodes
 
 
-def _rounded(draft: "Draft", model: Any, values: "Values") -> list[int]:
-    """Return columns rounded to float32, which is all that these trees see."""
+def _rounded(draft: "Draft", model: Any, values: "Values", *, gaps: bool) -> list[int]:
+    """Return columns rounded to float32, which is all that these trees see.
+
+    What is too large for it is infinite to them, and refused; and so is a gap unless `gaps`.
+    """
     if any(value.codes is not None for value in values):
         raise PlanRefusedError(f"{type(model).__name__} is given texts")
-    return [draft.column(Op.FLOAT32, value).place for value in values]
+    rounded = [draft.column(Op.FLOAT32, value) for value in values]
+    for value in rounded:
+        value.holds = "anything"
+    if gaps:
+        draft.refuse_infinite(rounded)
+    else:
+        draft.refuse_gaps(rounded)
+    return [value.place for value in rounded]
 
 
 def _forest(draft: "Draft", model: Any, values: "Values", signature: Signature) -> None:
-    columns = _rounded(draft, model, values)
-    trees = [each.tree_ for each in getattr(model, "estimators_", [model])]
+    members = getattr(model, "estimators_", [model])
+    gaps = bool(members[0]._support_missing_values(np.zeros((1, 1))))
+    columns = _rounded(draft, model, values, gaps=gaps)
+    trees = [each.tree_ for each in members]
     roots, outputs = [], []
     for tree in trees:
         nodes = _nodes(tree)
@@ -110,7 +122,7 @@ def _gradient_boosting(draft: "Draft", model: Any, values: "Values", signature: 
         "DummyRegressor",
     ):
         raise PlanRefusedError(f"{type(model).__name__} starts from {type(model.init_).__name__}")
-    columns = _rounded(draft, model, values)
+    columns = _rounded(draft, model, values, gaps=False)
     start = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))
     draft.step(Op.CONSTANT, np.ravel(start))
     roots, outputs = [], []
@@ -124,7 +136,7 @@ def _gradient_boosting(draft: "Draft", model: Any, values: "Values", signature: 
     draft.step(Op.TREES, count=len(roots), integers=[*roots, *outputs])
     if signature.task == "binary":
         if model.loss == "exponential":
-            raise PlanRefusedError("GradientBoostingClassifier(loss='exponential')")
+            draft.step(Op.DIVIDE, [0.5])
         draft.step(Op.SIGMOID)
     elif signature.task == "multiclass":
         draft.step(Op.SOFTMAX)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from loopline.errors import BundleRefusedError
+from loopline.errors import BundleRefusedError, RequestError
 from loopline.kernels.score import NODE, STEP, Op, Program, Scorer, twin
 
 FORMAT = 1
@@ -42,17 +42,36 @@ class Plan:
         return Scorer(self.program)
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
-        """Score a C-contiguous float64 matrix (rows, features); may be called from any thread."""
-        scores = self._scorer(matrix)
+        """Score a matrix (rows, features); may be called from any thread.
+
+        Raises:
+            RequestError: a row has no answer, because the original refuses such a row.
+        """
+        scores, unanswered = self._scorer(matrix)
+        if unanswered:
+            raise _refusal(scores)
+        return scores if self.shape == "probabilities" else scores[:, 0]
+
+    def score_what_can_be(self, matrix: np.ndarray) -> np.ndarray:
+        """Score a matrix; a row that the original refuses has NaN for its scores."""
+        scores, _ = self._scorer(matrix)
         return scores if self.shape == "probabilities" else scores[:, 0]
 
     def bind(self, matrix: np.ndarray) -> Callable[[], np.ndarray]:
         """Return what scores `matrix` as it then is, into one array again and again.
 
-        Spares a server's one row what costs as much as scoring it; for one thread.
+        Spares a server's one row what costs as much as scoring it; for one thread. Calling it
+        raises `RequestError` as `score` does.
         """
-        score = self._scorer.bind(matrix)
-        return score if self.shape == "probabilities" else lambda: score()[:, 0]
+        scores, run = self._scorer.bind(matrix)
+        answer = scores if self.shape == "probabilities" else scores[:, 0]
+
+        def score() -> np.ndarray:
+            if run():
+                raise _refusal(scores)
+            return answer
+
+        return score
 
     def score_with_twin(self, matrix: np.ndarray) -> np.ndarray:
         """Score in numpy alone: the oracle of the compiled kernel."""
@@ -60,10 +79,32 @@ class Plan:
         return scores if self.shape == "probabilities" else scores[:, 0]
 
     def thresholds(self, column: int) -> np.ndarray:
-        """Return the values that the trees compare an input column with, sorted, each once."""
+        """Return the values of an input column at which a tree turns, sorted, each once.
+
+        Where the column was scaled first, they are right but for rounding.
+        """
         nodes = self.program.nodes
-        mine = (nodes["feature"] == column) & (nodes["kind"] < 2)
-        return np.unique(nodes["value"][mine])
+        found = [np.empty(0)]
+        for place, (factor, shift) in self._made_from(column).items():
+            mine = (nodes["feature"] == place) & (nodes["kind"] < 2)
+            found.append(nodes["value"][mine] * factor + shift)
+        return np.unique(np.concatenate(found))
+
+    def _made_from(self, column: int) -> dict[int, tuple[float, float]]:
+        """Return the columns made of an input: its value is theirs times a factor plus a shift."""
+        made = {column: (1.0, 0.0)}
+        for code, to, source, _, a, *_ in self.program.steps.tolist():
+            if source not in made:
+                continue
+            factor, shift = made[source]
+            first, second = self.program.numbers[a : a + 2].tolist()
+            if code in (Op.FILL, Op.CLIP, Op.FLOAT32):
+                made[to] = (factor, shift)
+            elif code == Op.SCALE:
+                made[to] = (factor * second, factor * first + shift)
+            elif code == Op.SHIFT and first != 0:
+                made[to] = (factor / first, shift - factor * second / first)
+        return made
 
     def to_files(self) -> dict[str, bytes]:
         """Return the plan as `plan.json` and `plan.bin`; the same plan is the same bytes."""
@@ -102,6 +143,18 @@ class Plan:
         program = Program(**arrays, **{key: head[key] for key in ("inputs", "width", "outputs")})
         _check(program, whole=start == len(content))
         return cls(program, head["shape"], tuple(head["summary"]))
+
+
+def _refusal(scores: np.ndarray) -> RequestError:
+    unanswered = np.flatnonzero(np.isnan(scores).any(axis=1))
+    more = (
+        f", and {len(unanswered) - 1:,} more of {len(scores):,} rows" if len(unanswered) > 1 else ""
+    )
+    return RequestError(
+        f"Row {unanswered[0]} (counted from 0{more}) cannot be scored: a value is missing, "
+        "infinite or a category never seen, and the model takes none there. Send a value, or train "
+        "with a step that fills gaps."
+    )
 
 
 def _check(program: Program, *, whole: bool) -> None:

@@ -6,8 +6,9 @@ event, so a month of any traffic is the sum of a few hundred small rows.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from loopline.contract.schema import Contract
 from loopline.contract.when import parse_when
@@ -43,10 +44,10 @@ class Drift:
     """How far a figure may be from that of the values themselves, where it is not exact."""
 
 
-def rows(counted: Mapping[tuple[str, str], Counts]) -> int:
-    """Return how many predictions lie in a window."""
+def rows(counted: Mapping[tuple[str, str], Counts], kind: str = "whole") -> int:
+    """Return how many predictions lie in a window; with `apart`, those of implausible times."""
     found = counted.get((ROWS, ""), Counter())
-    return found["whole"] if isinstance(found, Counter) else 0
+    return found[kind] if isinstance(found, Counter) else 0
 
 
 def measure(reference: Reference, counted: Mapping[tuple[str, str], Counts]) -> tuple[Drift, ...]:
@@ -92,26 +93,48 @@ def worst(drifted: tuple[Drift, ...]) -> dict[str, tuple[str, float]]:
     found: dict[str, tuple[str, float]] = {}
     for one in drifted:
         for metric in _RULED[one.kind]:
-            value = _figure(one, metric)
-            if value is not None and value >= found.get(metric, ("", 0.0))[1]:
-                found[metric] = (one.column, value)
+            value = one.figures.get(metric.removeprefix("prediction_"))
+            if value is None:
+                continue
+            counts = value if _is_more_than_chance(one, metric, 0.0) else 0.0
+            if counts >= found.get(metric, ("", 0.0))[1]:
+                found[metric] = (one.column, counts)
     return found
 
 
 def judge(
-    contract: Contract, subject: Subject, drifted: tuple[Drift, ...], window: Window
+    contract: Contract,
+    subject: Subject,
+    drifted: tuple[Drift, ...],
+    window: Window,
+    new_values: Callable[[str], list[str]],
 ) -> list[Finding]:
-    """Judge each column by the contract's drift limits, and by what its rules say of drift."""
-    return [_judge(subject, one, _limits(contract, one.kind), window) for one in drifted]
+    """Judge each column by the contract's drift limits, and by what its rules say of drift.
+
+    `new_values` finds examples of a category's values that the reference does not have.
+    """
+    return [
+        _judge(subject, one, _limits(contract, one.kind), window, new_values) for one in drifted
+    ]
 
 
-def _judge(subject: Subject, one: Drift, limits: dict[str, float], window: Window) -> Finding:
+def _judge(
+    subject: Subject,
+    one: Drift,
+    limits: dict[str, float],
+    window: Window,
+    new_values: Callable[[str], list[str]],
+) -> Finding:
     compared = {
-        metric: (value, limit)
+        metric: (one.figures[metric], limit)
         for metric, limit in limits.items()
-        if (value := _figure(one, metric)) is not None
+        if metric in one.figures
     }
-    passed = {metric: pair for metric, pair in compared.items() if pair[0] > pair[1]}
+    passed = {
+        metric: pair
+        for metric, pair in compared.items()
+        if _is_more_than_chance(one, metric, pair[1])
+    }
     told = ", ".join(
         f"{metric} {spell(metric, value)} (limit {spell(metric, limit)})"
         for metric, (value, limit) in (passed or compared).items()
@@ -119,6 +142,10 @@ def _judge(subject: Subject, one: Drift, limits: dict[str, float], window: Windo
     metric = max(passed or compared, key=lambda name: _excess(*compared[name]), default="psi")
     value, limit = compared.get(metric, (one.figures["psi"], 0.0))
     state = "has drifted" if passed else "is like its reference"
+    evidence: dict[str, Any] = {"kind": one.kind, "figures": one.figures, "bounds": one.bounds}
+    if passed and one.figures.get("new_category_rate"):
+        evidence["new_values"] = new_values(one.column)
+        told += f"; new are {', '.join(evidence['new_values'])}"
     return subject.judge(
         "drift",
         one.column,
@@ -131,19 +158,17 @@ def _judge(subject: Subject, one: Drift, limits: dict[str, float], window: Windo
         labels=None,
         message=f"{one.column} of {subject.name} {state} on {one.rows:,} predictions, {window}: "
         f"{told}.",
-        evidence={"kind": one.kind, "figures": one.figures, "bounds": one.bounds},
+        evidence=evidence,
     )
 
 
-def _figure(one: Drift, metric: str) -> float | None:
-    """Return the figure that `metric` means for one column, less what chance would make of it."""
-    rates = ("missing_rate", "new_category_rate")
-    if metric in rates:
-        return one.figures.get(metric)
-    value = one.figures.get(metric.removeprefix("prediction_"))
-    if value is None or one.figures["p_value"] > CHANCE:
-        return None if value is None else 0.0
-    return max(value - one.figures["psi_by_chance"], 0.0) if metric.endswith("psi") else value
+def _is_more_than_chance(one: Drift, metric: str, limit: float) -> bool:
+    """Return whether a figure is above its limit, and by more than chance makes of it."""
+    value = one.figures[metric.removeprefix("prediction_")]
+    if metric in ("missing_rate", "new_category_rate"):
+        return value > limit
+    by_chance = one.figures["psi_by_chance"] if metric.endswith("psi") else 0.0
+    return value - by_chance > limit and one.figures["p_value"] < CHANCE
 
 
 def _limits(contract: Contract, kind: str) -> dict[str, float]:

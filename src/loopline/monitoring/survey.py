@@ -18,6 +18,8 @@ from loopline.registry.release import Served
 from loopline.store.database import Database
 from loopline.store.tables import Tables
 
+_EXAMPLES = 5
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -42,6 +44,8 @@ class Watched:
     window: tuple[str, str]
     rows: int
     """Predictions in the window, by the time of their event."""
+    apart: int
+    """Predictions that arrived in the window, of events implausibly far from it."""
     drift: tuple[Drift, ...]
     """Of inputs and outputs, worst first; empty below the contract's minimum_rows."""
     service: Service
@@ -71,7 +75,13 @@ class Survey:
         served_so = service.measure(counted, window)
         performed = self._perform(environment, reference, known, window)
         subject = Subject(contract.project, environment, version, now)
-        judged = drift.judge(contract, subject, drifted, window)
+        judged = drift.judge(
+            contract,
+            subject,
+            drifted,
+            window,
+            lambda column: self._new_values(environment, reference, window, column),
+        )
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)
         if performed is not None:
@@ -83,6 +93,7 @@ class Survey:
             shadow=served.shadow,
             window=window.text,
             rows=rows,
+            apart=drift.rows(counted, "apart"),
             drift=drifted,
             service=served_so,
             performance=performed,
@@ -109,6 +120,28 @@ class Survey:
                 found[name] = Figure(value, name, performed.labels, is_mature=True)
         return found
 
+    def _new_values(
+        self, environment: str, reference: Reference, window: Window, column: str
+    ) -> list[str]:
+        """Return the most frequent values of the window that the reference does not have."""
+        rows = self._rows(environment, reference.version)
+        name = fold.stored_name(column, pl.String(), rows.collect_schema())
+        moment = pl.col("event_time")
+        found = (
+            rows.filter((moment >= window.start) & (moment < window.end))
+            .filter(~pl.col(name).is_in(list(reference.profile.columns[column].named)))
+            .select(pl.col(name).value_counts(sort=True).struct.field(name))
+        )
+        return [text[:40] for text in found.head(_EXAMPLES).collect().to_series().to_list()]
+
+    def _rows(self, environment: str, version: int) -> pl.LazyFrame:
+        """Return one version's plausible predictions in one environment."""
+        return self._tables.scan(fold.table(self._contract.project)).filter(
+            pl.col("plausible")
+            & (pl.col("environment") == environment)
+            & (pl.col("version") == version)
+        )
+
     def _perform(
         self, environment: str, reference: Reference, known: Labels, window: Window
     ) -> Performance | None:
@@ -119,12 +152,7 @@ class Survey:
         state = (self._tables.version(predictions), known.version, window)
         before = self._judged.get(place)
         if before is None or before[0] != state:
-            mine = (
-                pl.col("plausible")
-                & (pl.col("environment") == environment)
-                & (pl.col("version") == reference.version)
-            )
-            rows = known.join(self._tables.scan(predictions).filter(mine))
+            rows = known.join(self._rows(environment, reference.version))
             found = performance.measure(self._contract, reference, rows, earlier(window))
             before = self._judged[place] = (state, found)
         return before[1]

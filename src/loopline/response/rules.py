@@ -14,7 +14,7 @@ from typing import Any
 
 from loopline.contract.schema import Contract, Response
 from loopline.contract.when import When, parse_when
-from loopline.monitoring.findings import Finding
+from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.survey import Figure
 
 DONE, COOLING, REFUSED, FAILED, WAITING = "done", "cooling down", "refused", "failed", "waiting"
@@ -106,11 +106,16 @@ def _holds(when: When, situation: Situation) -> tuple[tuple[Finding, ...], str] 
         findings = tuple(
             finding for finding in situation.findings if finding.subject == figure.subject
         )
-        why = f"{when.metric}{of} is {figure.value:.4g} on {figure.rows:,} rows"
+        why = f"{when.metric}{of} is {spell(when.metric, figure.value)} on {figure.rows:,} rows"
         return findings, f"{why}, and the rule says {when.op} {when.limit}."
     kinds = ("drift",) if when.kind == "drift" else ("goal", "fairness")
     findings = tuple(finding for finding in situation.findings if finding.kind in kinds)
-    return (findings, " ".join(finding.message for finding in findings)) if findings else None
+    told = ", ".join(
+        f"{finding.subject} ({finding.metric} {spell(finding.metric, finding.value)}, "
+        f"limit {spell(finding.metric, finding.limit)})"
+        for finding in findings
+    )
+    return (findings, f"Open: {told}.") if findings else None
 
 
 def _decide(

@@ -104,7 +104,7 @@ class LogWriter:
         """Wait until everything appended so far is on disk; False if that failed."""
         if self.level == "off":
             return False
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._wake.set()
         return await done

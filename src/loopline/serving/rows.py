@@ -154,10 +154,11 @@ class _OneRow:
         read = [inputs[place] for place in numbers + others]
         used = {name for feature in computed for name in _columns_of(feature.steps)}
         self._sources = [(at, column) for at, column in enumerate(read) if column.name in used]
-        slot = {column.name: at for at, column in enumerate([*read, *computed])}
+        names = [column.name for column in read] + [feature.name for feature in computed]
+        slot = {name: at for at, name in enumerate(names)}
         self._pick_features = _picker([slot[feature.name] for feature in signature.features])
         self._pick_logged = _picker([slot[column.name] for column in inputs if column.logged])
-        self._row = row
+        self._row, self._memory = row, row.data
         self._pack = struct.Struct(f"{len(signature.features)}d").pack_into
 
     def read(self, values: Sequence[Any]) -> Rows:
@@ -181,7 +182,7 @@ class _OneRow:
         if self._computed:
             columns = {column.name: _array(column, found[at]) for at, column in self._sources}
             slots += [_computed(steps, columns, codes) for steps, codes in self._computed]
-        self._pack(self._row, 0, *self._pick_features(slots))
+        self._pack(self._memory, 0, *self._pick_features(slots))
         return Rows(1, self._row, _NO_COLUMNS, list(zip(self._pick_logged(found))))
 
     def _as_floats(self, numbers: tuple[Any, ...]) -> list[float]:

@@ -46,7 +46,7 @@ class Tables:
         from deltalake.exceptions import CommitFailedError
 
         for _ in range(_ATTEMPTS):
-            existing = self._open(key) if self.exists(key) else None
+            existing = self._find(key)
             if transaction is not None and existing is not None:
                 reached = existing.transaction_version(transaction[0])
                 if reached is not None and reached >= transaction[1]:
@@ -102,9 +102,7 @@ class Tables:
 
     def exists(self, key: str) -> bool:
         """Return whether there is a table under `key`."""
-        from deltalake import DeltaTable
-
-        return DeltaTable.is_deltatable(self._objects.uri(key))
+        return self._find(key) is not None
 
     def version(self, key: str) -> int:
         """Return the present version of the table under `key`."""
@@ -112,17 +110,28 @@ class Tables:
 
     def transaction(self, app_id: str, key: str) -> int | None:
         """Return how far the application `app_id` is in the table under `key`."""
-        return self._open(key).transaction_version(app_id) if self.exists(key) else None
+        table = self._find(key)
+        return None if table is None else table.transaction_version(app_id)
 
     def _open(self, key: str, version: int | None = None) -> "DeltaTable":
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
+        table = self._find(key, version)
+        if table is None:
+            raise StoreError(f"There is no table {key} in {self._objects.url}.")
+        return table
 
+    def _find(self, key: str, version: int | None = None) -> "DeltaTable | None":
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        uri = self._objects.uri(key)
         try:
-            return DeltaTable(self._objects.uri(key), version=version)
+            # Not DeltaTable.is_deltatable: that keeps every other thread waiting for the network.
+            return DeltaTable(uri, version=version)
+        except TableNotFoundError:
+            return None
         except (DeltaError, OSError) as error:
             at = "" if version is None else f" at version {version}"
-            raise StoreError(f"There is no table {key}{at} in {self._objects.url}.") from error
+            raise StoreError(f"Could not read the table {key}{at}: {error}") from error
 
 
 def _fitting(

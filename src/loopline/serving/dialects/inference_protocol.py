@@ -76,7 +76,7 @@ def _row_decoder(names: tuple[str, ...]) -> Any:
     The names and the only shape are part of the type, so msgspec checks them while it reads, and
     makes neither a text nor a list for them. What it refuses is read again, by the general decoder.
     """
-    tensor = msgspec.defstruct(
+    tensor: Any = msgspec.defstruct(
         "Tensor",
         [
             ("name", Literal[names]),
@@ -86,15 +86,12 @@ def _row_decoder(names: tuple[str, ...]) -> Any:
         ],
         gc=False,
     )
-    request = msgspec.defstruct(
-        "Request",
-        [
-            ("inputs", list[tensor]),
-            ("id", str | None, None),
-            ("outputs", list[_Wanted] | None, None),
-        ],  # type: ignore[valid-type]
-        gc=False,
-    )
+    fields: Any = [
+        ("inputs", list[tensor]),
+        ("id", str | None, None),
+        ("outputs", list[_Wanted] | None, None),
+    ]
+    request = msgspec.defstruct("Request", fields, gc=False)
     return msgspec.json.Decoder(request).decode
 
 

@@ -1,0 +1,235 @@
+"""`loopline watch`: fold the log, compare what happens with what was promised, and respond."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loopline.cli.main import json_option, project_option
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from loopline.monitoring.channels.base import Channel
+    from loopline.monitoring.performance import Performance
+    from loopline.monitoring.survey import Watched
+    from loopline.response.watch import Pass, Watch
+
+_SHOWN = 8
+"""Columns of drift, the worst first; --json has all."""
+_DRIFT = {
+    "psi": "psi",
+    "jensen_shannon": "js",
+    "ks": "ks",
+    "missing_rate": "missing",
+    "new_category_rate": "new",
+}
+
+
+@click.command(help="Compare what happens with what was promised, and respond, until Ctrl-C.")
+@click.option("--once", is_flag=True, help="Look once, and end.")
+@click.option("--every", default="10s", show_default=True, help="How long to wait between looks.")
+@click.option("--now", "moment", metavar="TIME", help="Look as of this time; implies --once.")
+@click.option("--strict", is_flag=True, help="Exit 1 when a finding is open.")
+@project_option
+@json_option
+def command(
+    once: bool, every: str, moment: str | None, strict: bool, project: Path | None, as_json: bool
+) -> int:
+    """Look, print, and look again."""
+    from datetime import UTC
+
+    from loopline.cli.main import find_project
+
+    root = find_project(project)
+    pause, now = _seconds(every), _moment(moment)
+    if once or now is not None:
+        seen = _watch(root).once(now or datetime.now(UTC))
+        _print(seen, as_json=as_json)
+        return int(strict and bool(seen.findings))
+    _go_on(root, pause, as_json=as_json)
+    return 0
+
+
+def _go_on(root: Path, pause: float, *, as_json: bool) -> None:
+    """Look until Ctrl-C or SIGTERM; what a look cannot do now, the next one tries again."""
+    import threading
+    from datetime import UTC
+
+    from loopline.contract.load import contract_hash
+    from loopline.errors import LooplineError
+
+    stop = threading.Event()
+    _stop_at_signals(stop)
+    watch, known, complaint = None, "", ""
+    while not stop.is_set():
+        try:
+            found = contract_hash(root / "loopline.yaml")
+            if watch is None or found != known:  # the contract was edited
+                watch, known = _watch(root), found
+            seen = watch.once(datetime.now(UTC))
+            if as_json:
+                _print(seen, as_json=True)
+            elif news := _news(seen):
+                click.echo(news)
+            complaint = ""
+        except LooplineError as error:
+            if str(error) != complaint:
+                complaint = str(error)
+                click.echo(f"This look failed, and will be tried again: {error}", err=True)
+        stop.wait(pause)
+
+
+def _stop_at_signals(stop: "Event") -> None:
+    """End after the look that is going on; at a second signal, at once."""
+    import signal
+
+    def ask(number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+
+
+def _watch(root: Path) -> "Watch":
+    from loopline.monitoring.channels.console import Console
+    from loopline.monitoring.channels.webhook import Webhook
+    from loopline.pipeline.run import run
+    from loopline.pipeline.workspace import Workspace
+    from loopline.registry.versions import ModelVersion
+    from loopline.response.watch import Watch
+
+    space = Workspace.open(root)
+
+    def retrain(now: datetime) -> ModelVersion:
+        return run(space, now=now, progress=lambda *_: None, release=False).version
+
+    channels: list[Channel] = [Console()]
+    if space.settings.webhook is not None:
+        channels.append(Webhook(space.settings.webhook, private=space.settings.webhook_private))
+    return Watch(space, retrain, channels)
+
+
+def _seconds(text: str) -> float:
+    from loopline.contract.quantities import Amount
+
+    try:
+        amount = Amount.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}.", param_hint="--every") from error
+    if amount.unit != "s" or amount <= 0:
+        raise click.BadParameter(f"{text} is no time. Write 10s.", param_hint="--every")
+    return float(amount)
+
+
+def _moment(text: str | None) -> datetime | None:
+    from loopline.data.columns import parse_time
+    from loopline.monitoring.windows import moment
+
+    if text is None:
+        return None
+    found = parse_time(text.strip())
+    if found is None:
+        raise click.BadParameter(
+            f"{text} is no time. Write 2013-04-01 or 2013-04-01T06:30:00Z.", param_hint="--now"
+        )
+    return moment(found)
+
+
+def _print(seen: "Pass", *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(seen))
+        return
+    folded = seen.folded
+    click.echo(f"{seen.project} as of {_short(seen.at)} UTC")
+    click.echo(
+        f"  log        {folded.predictions:,} predictions, {folded.labels:,} outcomes and "
+        f"{folded.errors:,} errors folded"
+    )
+    if seen.corrected or seen.unknown:
+        click.echo(
+            f"  outcomes   {seen.corrected:,} corrected, {seen.unknown:,} of unknown predictions"
+        )
+    for watched in seen.watched:
+        _print_version(seen.project, watched)
+    for title, lines in (
+        ("open findings", [finding.message for finding in seen.findings]),
+        ("done", [f"{one.kind} ({one.outcome}): {one.why}" for one in seen.actions]),
+        ("note", list(seen.notes)),
+    ):
+        if lines:
+            click.echo(f"\n{title}")
+            for line in lines:
+                click.echo(f"  - {_plain(line)}")
+    if not seen.watched:
+        click.echo("\nNothing is released, so there is nothing to watch. Start with: loopline run")
+    elif not seen.findings and not seen.notes:
+        click.echo("\nNo finding is open.")
+
+
+def _print_version(project: str, watched: "Watched") -> None:
+    start, end = (_short(moment) for moment in watched.window)
+    role = "shadow" if watched.shadow else f"{watched.share:.0%} of the traffic"
+    click.echo(f"\n{watched.environment}: {project}:{watched.version}, {role}")
+    click.echo(f"  window     {start} to {end}: {watched.rows:,} predictions")
+    if watched.apart:
+        click.echo(f"  apart      {watched.apart:,} predictions of times far from their arrival")
+    service = watched.service
+    if service.requests:
+        latency = ", ".join(f"{name} {s * 1000:.3g} ms" for name, s in service.latency.items())
+        click.echo(
+            f"  service    {service.requests:,} requests, {service.error_rate:.2%} failed, "
+            f"{service.refused:,} refused; {latency or 'none answered'}"
+        )
+    elif not watched.rows:
+        click.echo("  service    no request in this window. Predictions come from: loopline serve")
+    for place, one in enumerate(watched.drift[:_SHOWN]):
+        figures = "  ".join(
+            f"{name} {one.figures[key]:.3f}" for key, name in _DRIFT.items() if key in one.figures
+        )
+        click.echo(f"  {'' if place else 'drift':10} {_plain(one.column):24.24} {figures}")
+    if watched.rows and not watched.drift:
+        click.echo("  drift      not judged yet: too few predictions (monitor.minimum_rows)")
+    _print_performance(watched.performance)
+
+
+def _print_performance(found: "Performance | None") -> None:
+    if found is None:
+        click.echo("  goals      not judged yet: too few outcomes (monitor.minimum_labels)")
+        return
+    click.echo(
+        f"  goals      {found.window}: {found.labels:,} outcomes of {found.rows:,} predictions "
+        f"({found.coverage:.0%})"
+    )
+    baseline = f"   {found.baseline}" if found.baseline else ""
+    click.echo(f"  {'':10} {'':24} {'model':>9}{baseline}")
+    for name, value in found.metrics.items():
+        other = found.baseline_metrics.get(name)
+        beside = "" if other is None else f"{other:9.4g}"
+        click.echo(f"  {'':10} {name:24} {value:9.4g} {beside}")
+
+
+def _news(seen: "Pass") -> str:
+    """Return what happened, in a few lines; nothing where nothing did."""
+    folded = seen.folded
+    lines = []
+    if folded.predictions or folded.labels:
+        lines.append(f"folded {folded.predictions:,} predictions, {folded.labels:,} outcomes")
+    lines += [f"finding {finding.status}: {finding.message}" for finding in seen.news]
+    lines += [f"{action.kind} {action.outcome}: {action.why}" for action in seen.actions]
+    lines += seen.notes
+    return "\n".join(f"{_short(seen.at)}  {_plain(line)}" for line in lines)
+
+
+def _short(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def _plain(text: str) -> str:
+    """Return `text` without control characters: column values come from callers."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,209 @@
+"""A project with versions in production and traffic in its log, without training anything."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from loopline.counts.kernel import count_arrays
+from loopline.model.bundle import write
+from loopline.model.signature import Input, Signature
+from loopline.monitoring.channels.base import Alert
+from loopline.pipeline.workspace import Workspace
+from loopline.registry.promotion import promote
+from loopline.registry.versions import ModelVersion
+from loopline.response.watch import Pass, Watch
+from loopline.serving.log import HEADER, frame
+from loopline.settings import Settings
+
+CONTRACT = """
+project: credit
+problem:
+  task: binary
+  target: credit_risk
+  positive: "1"
+  costs: {currency: EUR, false_positive: 5, false_negative: 1}
+goals:
+  - {metric: roc_auc, at_least: 0.7}
+  - {metric: cost_per_prediction, below_baseline_by: 5%}
+  - {metric: latency_p99, at_most: 25 ms}
+data: {source: none.csv, key: applicant}
+fairness:
+  - {by: housing, metric: selection_rate, ratio_at_least: 0.3, minimum_rows: 20}
+environments:
+  dev: {}
+  production: {}
+monitor: {window: 10 days, drift: {psi: 0.2}, minimum_rows: 100, minimum_labels: 150}
+respond:
+  - {when: goal missed, do: [alert, retrain], cool_down: 30 days}
+  - {when: new_category_rate > 20%, do: [alert, rollback], cool_down: 1 hour}
+  - {when: error_rate > 1%, do: rollback, cool_down: 1 hour}
+"""
+INPUTS = {
+    "age_in_years": "number",
+    "credit_amount": "number",
+    "purpose": "category",
+    "housing": "category",
+    "applicant": "text",
+}
+START = datetime(2013, 5, 1, tzinfo=UTC)
+
+
+@dataclass
+class Told:
+    """A channel that remembers."""
+
+    name: str = "memory"
+    alerts: list[Alert] = field(default_factory=list)
+
+    def send(self, alert: Alert) -> None:
+        self.alerts.append(alert)
+
+
+@dataclass
+class World:
+    """One project: its versions, its traffic, its watcher."""
+
+    space: Workspace
+    rows: pl.DataFrame
+    told: Told = field(default_factory=Told)
+    retrain: Callable[[datetime], ModelVersion] | None = None
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def watch(self) -> Watch:
+        return Watch(self.space, self.retrain, [self.told])
+
+    def look(self, now: datetime) -> Pass:
+        return self.watch().once(now)
+
+    def version(self, *, digest: str = "", reasons: tuple[str, ...] = ()) -> ModelVersion:
+        """Register a version that was made from the real rows."""
+        number = next(self._numbers)
+        signature = Signature(
+            "credit",
+            "binary",
+            tuple(Input(name, kind) for name, kind in INPUTS.items()),  # type: ignore[arg-type]
+            (),
+            ("0", "1"),
+            0.5,
+            key="applicant",
+        )
+        columns = {
+            name: np.array(self.rows[name].to_list(), float if kind == "number" else object)
+            for name, kind in INPUTS.items()
+            if kind != "text"
+        }
+        scores = np.array(self.rows["score"].to_list())
+        files = {
+            "signature.json": msgspec.json.encode(signature),
+            "profile.bin": count_arrays({**columns, "probability": scores}).to_bytes(),
+            "baseline.json": msgspec.json.encode(
+                {"name": "everyone", "threshold": 0.0, "constant": 0.7}
+            ),
+        }
+        prefix = f"bundles/credit/{number}"
+        return self.space.registry.register(
+            digest=digest or f"{number:064x}",
+            bundle=prefix,
+            bundle_digest=write(self.space.objects, self.space.keys, prefix, files),
+            run=f"run-{number}",
+            snapshot="snap-1",
+            runtime="plan",
+            reasons=reasons,
+            now=START,
+        )
+
+    def serve(self, version: ModelVersion, environment: str = "production") -> None:
+        promote(
+            self.space.registry, version.number, environment,
+            by="ada", why="test", now=START, contract=self.space.contract,
+        )  # fmt: skip
+
+    def traffic(
+        self,
+        version: int,
+        at: datetime,
+        *,
+        rows: int = 200,
+        change: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
+        environment: str = "production",
+        errors: int = 0,
+    ) -> list[str]:
+        """Log real applicants as scored at `at`; return the ids of their predictions."""
+        number = next(self._numbers)
+        part = change(self.rows.sample(rows, seed=number))
+        arrival = int(at.timestamp() * 1e6)
+        request = f"r{number}x{version}"
+        labels = ["1" if score >= 0.5 else "0" for score in part["score"]]
+        columns = [part[name].to_list() for name in INPUTS]
+        said = [labels, part["score"].to_list()]
+        payloads = [
+            ["p", request, None, arrival, version, False, 300, "t", rows, columns, said],
+            *[["p", f"{request}-{k}", None, arrival, version, False, 250 + k, "t", 1,
+               [column[:1] for column in columns], [column[:1] for column in said]]
+              for k in range(100)],
+            *[["e", arrival, "RuntimeUnavailableError", 503, 90, version]] * errors,
+        ]  # fmt: skip
+        self._segment(payloads, environment)
+        self.truth = dict(
+            zip(
+                [f"{request}-{row}" for row in range(rows)],
+                part["credit_risk"].to_list(),
+                strict=True,
+            )
+        )
+        return list(self.truth)
+
+    def outcomes(self, truth: dict[str, str], at: datetime) -> None:
+        """Log what turned out."""
+        observed = int(at.timestamp() * 1e6)
+        rows = [[name, None, label, observed] for name, label in truth.items()]
+        self._segment([["f", observed, rows]], "production")
+
+    def _segment(self, payloads: list[list[Any]], environment: str) -> None:
+        folder = self.space.settings.home / "log" / "credit" / environment
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{next(self._numbers)}-1-ab.log"
+        path.write_bytes(HEADER + b"".join(frame(payload) for payload in payloads))
+
+    def kinds(self, prefix: str = "") -> list[str]:
+        return [e.kind for e in self.space.ledger.events() if e.kind.startswith(prefix)]
+
+
+@pytest.fixture(scope="session")
+def applicants(german_credit_csv: Path) -> pl.DataFrame:
+    """Real rows, and a score that knows something: what their account was like."""
+    raw = pl.read_csv(german_credit_csv)
+    account = pl.col("status_of_existing_checking_account").rank("dense").cast(pl.Float64)
+    return raw.select(
+        *[
+            pl.col(name).cast(pl.Float64 if kind == "number" else pl.String)
+            for name, kind in INPUTS.items()
+            if kind != "text"
+        ],
+        pl.col("credit_risk").cast(pl.String),
+        (account / (account.max() + 1)).alias("rank"),
+    ).with_row_index("row").with_columns(
+        pl.format("a-{}", "row").alias("applicant"),
+        (pl.col("rank") * 0.9 + (pl.col("row") % 97) / 970).alias("score"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path, applicants: pl.DataFrame) -> World:
+    (tmp_path / "loopline.yaml").write_text(CONTRACT)
+    environ = {"LOOPLINE_ACTOR": "ada"}
+    return World(Workspace(tmp_path, Settings.read(tmp_path, environ)), applicants)
+
+
+@pytest.fixture
+def day() -> Callable[[float], datetime]:
+    """A moment so many days after the project began to serve."""
+    return lambda number: START + timedelta(days=number)
