@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import polars as pl
@@ -40,32 +39,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run a command in a project of three versions, the third of which failed its gate."""
     (tmp_path / "loopline.yaml").write_text("project: churn\n")
     registry = open_registry(tmp_path)
-    settings = SimpleNamespace(actor="ada")
-    project = SimpleNamespace(
-        root=tmp_path,
-        contract=make_contract(approvals=1),
-        settings=settings,
-        objects=registry.objects,
-        keys=registry.keys,
-        ledger=registry.ledger,
-        registry=registry,
-        tables=Tables(registry.objects),
-    )
+    monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path))
+    monkeypatch.setattr(Project, "contract", make_contract(approvals=1))
     reasons = ((), (), ("roc_auc is 0.6 [bold]not enough[/bold]",))
     for auc, why in zip((0.7, 0.75, 0.6), reasons, strict=True):
         content = msgspec.json.encode(report(auc, passed=not why))
         register(registry, report=content, reasons=why)
-    monkeypatch.setattr(Project, "open", lambda path: project, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str, actor: str = "ada") -> str:
-        settings.actor = actor
+        monkeypatch.setenv("LOOPLINE_ACTOR", actor)
         command = [*arguments, "--project", str(tmp_path)]
         done = CliRunner().invoke(cli, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.output
 
-    run.project = project
     return run
 
 
@@ -129,9 +117,9 @@ def test_refusals_are_our_errors_and_misuse_is_clicks(run):
     assert "Name one environment" in missing.output
 
 
-def test_lineage_walks_from_a_prediction_to_its_version(run):
+def test_lineage_walks_from_a_prediction_to_its_version(run, tmp_path):
     log = pl.DataFrame({"prediction_id": ["0193-a-0"], "version": [2]})
-    run.project.tables.write("predictions/churn", log)
+    Tables(open_registry(tmp_path).objects).write("predictions/churn", log)
 
     shown = run("model", "lineage", "0193-a-0")
     assert "not on record" in shown  # neither the run nor the snapshot was made here

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from loopline.errors import LooplineError
 from loopline.governance.signing import Keys
@@ -116,6 +117,21 @@ def test_a_public_key_that_was_lost_is_written_again(keys, tmp_path):
     Keys(tmp_path).sign(b"y")
 
     assert keys.verify(b"x", signature)
+
+
+def test_a_key_that_another_process_makes_at_the_same_moment_is_kept(tmp_path, monkeypatch):
+    generate = Ed25519PrivateKey.generate
+
+    def generate_too_late():
+        monkeypatch.setattr(Ed25519PrivateKey, "generate", generate)
+        signatures.append(Keys(tmp_path).sign(b"x"))
+        return generate()
+
+    signatures: list[str] = []
+    monkeypatch.setattr(Ed25519PrivateKey, "generate", generate_too_late)
+    signatures.append(Keys(tmp_path).sign(b"x"))
+
+    assert signatures[0] == signatures[1]
 
 
 def test_processes_that_sign_first_at_once_use_one_key(tmp_path):

@@ -19,6 +19,7 @@ from sklearn.linear_model import ElasticNet, LogisticRegression, PoissonRegresso
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
+    KBinsDiscretizer,
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
@@ -197,7 +198,7 @@ def test_categories_of_histogram_boosting_keep_their_sets_and_unseen_codes_are_m
     [
         (KNeighborsClassifier(), "KNeighborsClassifier is not among the models"),
         (make_pipeline(StandardScaler(), SVC()), "SVC is not among the models"),
-        (make_pipeline(OneHotEncoder(), LogisticRegression()), "handle_unknown='error'"),
+        (make_pipeline(KBinsDiscretizer(), LogisticRegression()), "KBinsDiscretizer is not among"),
     ],
 )
 def test_what_has_no_exact_plan_is_refused_with_the_reason(model, reason):

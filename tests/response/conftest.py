@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from loopline.counts.kernel import count_arrays
 from loopline.model.bundle import write
@@ -34,7 +36,10 @@ goals:
   - {metric: roc_auc, at_least: 0.7}
   - {metric: cost_per_prediction, below_baseline_by: 5%}
   - {metric: latency_p99, at_most: 25 ms}
-data: {source: none.csv, key: applicant}
+data:
+  source: none.csv
+  key: applicant
+  columns: {housing: {type: category}, applicant: {type: text, feature: false}}
 fairness:
   - {by: housing, metric: selection_rate, ratio_at_least: 0.3, minimum_rows: 20}
 environments:
@@ -135,31 +140,22 @@ class World:
         change: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
         environment: str = "production",
         errors: int = 0,
-    ) -> list[str]:
-        """Log real applicants as scored at `at`; return the ids of their predictions."""
+    ) -> dict[str, str]:
+        """Log real applicants as scored at `at`; return what will turn out true of each."""
         number = next(self._numbers)
         part = change(self.rows.sample(rows, seed=number))
         arrival = int(at.timestamp() * 1e6)
-        request = f"r{number}x{version}"
-        labels = ["1" if score >= 0.5 else "0" for score in part["score"]]
-        columns = [part[name].to_list() for name in INPUTS]
-        said = [labels, part["score"].to_list()]
-        payloads = [
-            ["p", request, None, arrival, version, False, 300, "t", rows, columns, said],
-            *[["p", f"{request}-{k}", None, arrival, version, False, 250 + k, "t", 1,
-               [column[:1] for column in columns], [column[:1] for column in said]]
-              for k in range(100)],
-            *[["e", arrival, "RuntimeUnavailableError", 503, 90, version]] * errors,
-        ]  # fmt: skip
-        self._segment(payloads, environment)
-        self.truth = dict(
-            zip(
-                [f"{request}-{row}" for row in range(rows)],
-                part["credit_risk"].to_list(),
-                strict=True,
+        payloads: list[list[Any]] = []
+        for place, row in enumerate(part.iter_rows(named=True)):
+            values = [[row[name]] for name in INPUTS]
+            said = [["1" if row["score"] >= 0.5 else "0"], [row["score"]]]
+            request = f"r{number}x{place}"
+            payloads.append(
+                ["p", request, None, arrival, version, False, 300 + place, "t", 1, values, said]
             )
-        )
-        return list(self.truth)
+        error = ["e", arrival, "RuntimeUnavailableError", 503, 90, version]
+        self._segment(payloads + [error] * errors, environment)
+        return {f"r{number}x{place}-0": label for place, label in enumerate(part["credit_risk"])}
 
     def outcomes(self, truth: dict[str, str], at: datetime) -> None:
         """Log what turned out."""
@@ -179,21 +175,22 @@ class World:
 
 @pytest.fixture(scope="session")
 def applicants(german_credit_csv: Path) -> pl.DataFrame:
-    """Real rows, and a score that knows something: what their account was like."""
-    raw = pl.read_csv(german_credit_csv)
-    account = pl.col("status_of_existing_checking_account").rank("dense").cast(pl.Float64)
+    """Real rows, and a score that knows something of their outcome."""
+    raw = pl.read_csv(german_credit_csv).with_columns(good=pl.col("credit_risk") == 1)
+    known = raw.drop("credit_risk", "good").to_dummies(pl.selectors.string())
+    seen = StandardScaler().fit_transform(known.to_numpy())
+    model = LogisticRegression(max_iter=300).fit(seen, raw["good"])
+    scores = model.predict_proba(seen)[:, 1]
     return raw.select(
         *[
             pl.col(name).cast(pl.Float64 if kind == "number" else pl.String)
             for name, kind in INPUTS.items()
             if kind != "text"
         ],
-        pl.col("credit_risk").cast(pl.String),
-        (account / (account.max() + 1)).alias("rank"),
-    ).with_row_index("row").with_columns(
-        pl.format("a-{}", "row").alias("applicant"),
-        (pl.col("rank") * 0.9 + (pl.col("row") % 97) / 970).alias("score"),
-    )  # fmt: skip
+        pl.col("good").cast(pl.Int8).cast(pl.String).alias("credit_risk"),
+        pl.Series("score", scores),
+        pl.format("a-{}", pl.int_range(pl.len())).alias("applicant"),
+    )
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ def _signature(sample: pl.DataFrame, **parts: Any) -> Signature:
         project=PROJECT,
         inputs=inputs,
         features=features,
-        missing=("?", ""),
+        missing=("?", "", "-999"),
         key="flight_id",
         time="scheduled",
         **parts,
@@ -286,7 +286,7 @@ def late(sample: pl.DataFrame) -> Trained:
 def origin(sample: pl.DataFrame) -> Trained:
     """Multiclass: which of three airports."""
     signature = _signature(sample, task="multiclass", classes=("EWR", "JFK", "LGA"))
-    truth = sample["origin"].to_numpy()
+    truth = sample["origin"].replace_strict({"EWR": 0, "JFK": 1, "LGA": 2}).to_numpy()
     return _trained(sample, signature, truth, HistGradientBoostingClassifier(max_iter=12))
 
 

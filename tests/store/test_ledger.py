@@ -133,18 +133,16 @@ for number in range(200):
         assert own == list(range(200))
 
 
-def test_an_append_takes_less_than_two_milliseconds(ledger, now):
+def test_an_append_costs_less_than_two_milliseconds(ledger, now):
     for _ in range(10):
         ledger.append("run.finished", "run-1", {}, now=now)
 
-    took = []
-    for _ in range(50):
-        started = time.perf_counter()
+    # Of this process alone, so that a busy machine does not count.
+    started = time.process_time()
+    for _ in range(100):
         ledger.append("run.finished", "run-1", {"auc": 0.75}, now=now)
-        took.append(time.perf_counter() - started)
 
-    # The fastest quarter: the rest is what else this machine does.
-    assert sorted(took)[12] < 0.002
+    assert (time.process_time() - started) / 100 < 0.002
 
 
 def test_a_whole_chain_verifies(ten):

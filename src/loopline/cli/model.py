@@ -9,10 +9,10 @@ import click
 from loopline.cli.main import find_project, json_option, project_option
 
 if TYPE_CHECKING:
-    from loopline.evaluation.report import Estimate, Report
+    from loopline.evaluation.report import Estimate
     from loopline.project import Project
     from loopline.registry.release import Release
-    from loopline.registry.versions import ModelVersion, Request
+    from loopline.registry.versions import Request
 
 _WHY = click.option("--why", default="", help="The reason, as the ledger keeps it.")
 
@@ -66,7 +66,7 @@ def show(name: str, as_json: bool, project: Path | None) -> None:
     """Print a version's record and its evaluation."""
     opened = _open(project)
     version = opened.registry.get(name)
-    report = _report(opened, version)
+    report = opened.report(version.number)
     if as_json:
         _print_json({"version": version, "report": report})
         return
@@ -108,7 +108,7 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
     """Print both versions' figures side by side."""
     opened = _open(project)
     versions = [opened.registry.get(name) for name in (a, b)]
-    first, second = (_report(opened, version) for version in versions)
+    first, second = (opened.report(version.number) for version in versions)
     metrics = {
         metric: {"a": first.metrics.get(metric), "b": second.metrics.get(metric)}
         for metric in {**first.metrics, **second.metrics}
@@ -240,16 +240,6 @@ def _now() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC)
-
-
-def _report(opened: "Project", version: "ModelVersion") -> "Report":
-    import msgspec
-
-    from loopline.evaluation.report import Report
-    from loopline.model.bundle import open_bundle
-
-    bundle = open_bundle(opened.objects, opened.keys, version.bundle, version.bundle_digest)
-    return msgspec.json.decode(bundle.file("report.json"), type=Report)
 
 
 def _print_decision(opened: "Project", decided: "Release | Request") -> None:

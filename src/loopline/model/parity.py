@@ -140,6 +140,7 @@ def _hostile(
     for column, feature in enumerate(signature.features):
         for kind, values in _values(plan, feature, column, seen[:, column], generator).items():
             changes.setdefault(kind, []).extend((column, value) for value in values)
+    changes = {kind: listed for kind, listed in changes.items() if listed}
     made = {}
     for kind, listed in changes.items():
         rows = seen[generator.integers(0, len(seen), len(listed))].copy()

@@ -14,14 +14,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loopline.data.columns import NAT, Columns, from_values
+from loopline.data.columns import (
+    BEYOND_INTEGERS,
+    NAT,
+    Columns,
+    from_values,
+    missing_numbers,
+)
 from loopline.data.row_steps import evaluate
 from loopline.errors import DataError, RequestError
 from loopline.model.signature import Feature, Input, Signature, matrix
 
 _NAN = float("nan")
-_FLOATS = frozenset({float, int})
-_WHOLE = frozenset({int})
 _NUMBERS = frozenset({float, int, NoneType})
 _INTEGERS = frozenset({int, NoneType})
 _TEXTS = frozenset({str, NoneType})
@@ -48,6 +52,7 @@ class Reader:
     def __init__(self, signature: Signature, *, takes_columns: bool) -> None:
         self._signature = signature
         self._takes_columns = takes_columns
+        self._unheard = missing_numbers(signature.missing)
         self._meanings = {column.name: _Meanings(column, signature) for column in signature.inputs}
         self.row = np.empty((1, len(signature.features)))
         """What `one` fills for a plan: always the same memory."""
@@ -81,11 +86,14 @@ class Reader:
     def _column(self, column: Input, values: list[Any]) -> np.ndarray:
         kinds = set(map(type, values))
         plain = {"number": _NUMBERS, "integer": _INTEGERS}.get(column.type, frozenset())
-        if kinds <= plain:
+        if kinds <= plain and self._unheard.isdisjoint(values):
             try:
-                return np.array(values, dtype=np.float64)  # None becomes NaN
+                numbers = np.array(values, dtype=np.float64)  # None becomes NaN
             except OverflowError:
                 pass  # an integer beyond float64, which the careful way names
+            else:
+                if np.nansum(np.abs(numbers)) < BEYOND_INTEGERS:
+                    return numbers
         if column.type == "category" and kinds <= _TEXTS:
             meanings = self._meanings[column.name]
             texts = np.empty(len(values), dtype=object)
@@ -142,6 +150,7 @@ class _OneRow:
         others = [place for place in range(len(inputs)) if place not in set(numbers)]
         computed = [feature for feature in signature.features if feature.steps is not None]
         self._missing = signature.missing
+        self._unheard = missing_numbers(signature.missing)
         self._numbers = [inputs[place] for place in numbers]
         self._pick_floats = _picker(of_type["number"])
         self._pick_integers = _picker(of_type["integer"])
@@ -163,14 +172,10 @@ class _OneRow:
 
     def read(self, values: Sequence[Any]) -> Rows:
         """Return the row; its matrix is valid until the next one is read."""
-        floats, integers = self._pick_floats(values), self._pick_integers(values)
-        kinds, whole = set(map(type, floats)), set(map(type, integers))
-        known: list[Any]
-        if kinds <= _FLOATS and whole <= _WHOLE:
-            known = numbers = self._as_floats((*floats, *integers))
-        else:  # something is missing, or not written as a number
-            numbers = self._careful((*floats, *integers))
-            known = without_nan(numbers)
+        numbers = self._plain_numbers(values)
+        if numbers is None:  # something is not written as a number, or is too large
+            numbers = self._careful(values)
+        known = without_nan(numbers)
         others = self._pick_others(values)
         try:
             pairs = list(map(getitem, self._meanings, others))
@@ -185,20 +190,30 @@ class _OneRow:
         self._pack(self._memory, 0, *self._pick_features(slots))
         return Rows(1, self._row, _NO_COLUMNS, list(zip(self._pick_logged(found))))
 
-    def _as_floats(self, numbers: tuple[Any, ...]) -> list[float]:
-        try:
-            return list(map(float, numbers))
-        except OverflowError:
-            return self._careful(numbers)
+    def _plain_numbers(self, values: Sequence[Any]) -> list[float] | None:
+        """Return the numbers if they are JSON's own, None where one needs a closer look."""
+        floats, integers = self._pick_floats(values), self._pick_integers(values)
+        kinds, whole = set(map(type, floats)), set(map(type, integers))
+        if not (kinds <= _NUMBERS and whole <= _INTEGERS):
+            return None
+        numbers: Sequence[Any] = (*floats, *integers)
+        if NoneType in kinds or NoneType in whole:
+            present = [number for number in numbers if number is not None]
+        else:
+            present = numbers  # type: ignore[assignment]
+        # Infinity, NaN and what an integer column does not hold all make the sum too large.
+        if not sum(map(abs, present)) < BEYOND_INTEGERS or not self._unheard.isdisjoint(present):
+            return None
+        return [_NAN if number is None else float(number) for number in numbers]
 
-    def _careful(self, numbers: tuple[Any, ...]) -> list[float]:
+    def _careful(self, values: Sequence[Any]) -> list[float]:
         return [
-            float(number)
-            if type(number) is float
-            else _NAN
-            if number is None
-            else float(_read(column, [number], self._missing)[0])
-            for column, number in zip(self._numbers, numbers, strict=True)
+            float(_read(column, [number], self._missing)[0])
+            for column, number in zip(
+                self._numbers,
+                (*self._pick_floats(values), *self._pick_integers(values)),
+                strict=True,
+            )
         ]
 
 

@@ -27,12 +27,12 @@ def sign(material: Material) -> Signature:
     plain = [name for name in material.types if _is_feature(name, material)]
     features = [_plain(name, material) for name in plain]
     features += [_derived(name, found, material) for name, found in derived.items()]
-    if not features:
+    needed = set(plain).union(*(found.columns for found in derived.values()))
+    if not needed:
         raise TrainingError(
             "No column is left for a model to learn from. List some under data.columns in "
             "loopline.yaml with type number, integer, boolean or category."
         )
-    needed = set(plain).union(*(found.columns for found in derived.values()))
     return Signature(
         project=contract.project,
         task=contract.problem.task,

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from loopline.data.columns import Columns
-from loopline.errors import RuntimeUnavailableError
+from loopline.errors import RequestError, RuntimeUnavailableError
 from loopline.model.bundle import Bundle
 from loopline.model.runtimes.wire import pack, unpack
 
@@ -57,13 +57,15 @@ class OriginalRuntime:
         """Return the scores of the rows of `columns`.
 
         Raises:
-            RuntimeUnavailableError: the worker died, took too long, or the model refused the rows.
+            RequestError: the model cannot score such rows.
+            RuntimeUnavailableError: the worker died or took too long.
         """
         with self._lock:
             worker = self._running()
             try:
-                _send(worker, pack(columns))
-                status, content = _receive(worker, ANSWER_SECONDS)
+                deadline = time.monotonic() + ANSWER_SECONDS
+                _send(worker, pack(columns), deadline)
+                status, content = _receive(worker, deadline)
             except (OSError, EOFError, TimeoutError) as error:
                 self._end()
                 raise RuntimeUnavailableError(
@@ -71,7 +73,7 @@ class OriginalRuntime:
                     "again with the next request."
                 ) from error
         if status != "scores":
-            raise RuntimeUnavailableError(f"The model of {self._prefix} refused: {content}")
+            raise RequestError(f"The model cannot score these rows. It says: {content}")
         return unpack(content)["scores"]
 
     def close(self) -> None:
@@ -94,9 +96,12 @@ class OriginalRuntime:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment,
+            bufsize=0,
         )
+        assert self._worker.stdin is not None  # noqa: S101 - opened with a pipe
+        os.set_blocking(self._worker.stdin.fileno(), False)
         try:
-            status, content = _receive(self._worker, START_SECONDS)
+            status, content = _receive(self._worker, time.monotonic() + START_SECONDS)
         except (OSError, EOFError, TimeoutError) as error:
             self._end()
             raise RuntimeUnavailableError(
@@ -119,15 +124,20 @@ class OriginalRuntime:
                     pipe.close()
 
 
-def _send(worker: subprocess.Popen[bytes], message: bytes) -> None:
+def _send(worker: subprocess.Popen[bytes], message: bytes, deadline: float) -> None:
     assert worker.stdin is not None  # noqa: S101 - opened with a pipe
-    worker.stdin.write(struct.pack("<Q", len(message)) + message)
-    worker.stdin.flush()
+    pipe, left = worker.stdin.fileno(), memoryview(struct.pack("<Q", len(message)) + message)
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_WRITE)
+        while left:
+            # A stopped worker does not read, and a full pipe would hold its caller for ever.
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError("it took too long")
+            left = left[os.write(pipe, left) :]
 
 
-def _receive(worker: subprocess.Popen[bytes], seconds: float) -> tuple[str, Any]:
+def _receive(worker: subprocess.Popen[bytes], deadline: float) -> tuple[str, Any]:
     assert worker.stdout is not None  # noqa: S101 - opened with a pipe
-    deadline = time.monotonic() + seconds
     (length,) = struct.unpack("<Q", _read(worker.stdout.fileno(), 8, deadline))
     status, content = msgspec.msgpack.decode(_read(worker.stdout.fileno(), length, deadline))
     return status, content

@@ -5,6 +5,7 @@ that closes, so it never outlives the server.
 """
 
 import os
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -51,6 +52,8 @@ def dump_original(original: Original) -> bytes:
 
 def main(argument: str) -> None:
     """Answer requests until standard input closes."""
+    # Ctrl-C reaches the whole process group, and the server still has requests to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What the model prints must not reach the pipe that carries the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -69,7 +72,8 @@ def main(argument: str) -> None:
         try:
             scores = original.scores(unpack(message))
         except Exception as error:  # noqa: BLE001 - the team's estimator may raise anything
-            _answer(answers, "error", f"{type(error).__name__}: {error}")
+            first = str(error).split("\n", 1)[0]
+            _answer(answers, "error", f"{type(error).__name__}: {first}"[:300])
         else:
             _answer(answers, "scores", pack({"scores": np.asarray(scores)}))
 

@@ -1,0 +1,383 @@
+"""One pass over everything, from real traffic in the log to what is done about it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from loopline.errors import ChannelError, TrainingError
+from loopline.registry.versions import ModelVersion
+from loopline.store.ledger import iso
+
+Day = Callable[[float], datetime]
+
+
+def in_french(frame: pl.DataFrame) -> pl.DataFrame:
+    """A fault upstream: purposes arrive under names the model never saw."""
+    return frame.with_columns(pl.format("pour {}", "purpose").alias("purpose"))
+
+
+def hopeless(frame: pl.DataFrame) -> pl.DataFrame:
+    """Scores that say the opposite of what they should."""
+    return frame.with_columns(score=1 - pl.col("score"))
+
+
+def test_without_a_release_there_is_nothing_to_watch(world: Any, day: Day) -> None:
+    seen = world.look(day(1))
+
+    assert (seen.watched, seen.findings, seen.actions) == ((), (), ())
+
+
+def test_without_traffic_nothing_is_judged(world: Any, day: Day) -> None:
+    world.serve(world.version())
+
+    seen = world.look(day(1))
+
+    assert [(one.environment, one.version, one.rows) for one in seen.watched] == [
+        ("production", 1, 0)
+    ]
+    assert seen.findings == ()
+
+
+def test_good_traffic_opens_no_finding_and_shows_every_figure(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3))
+    world.outcomes(truth, day(4))
+
+    seen = world.look(day(5))
+
+    [watched] = seen.watched
+    assert watched.rows == 200
+    assert watched.service.requests == 200
+    assert watched.service.latency["p50"] == pytest.approx(400e-6, rel=0.01)
+    assert {one.column for one in watched.drift} == {
+        "age_in_years", "credit_amount", "purpose", "housing", "probability",
+    }  # fmt: skip
+    assert watched.performance.coverage == 1.0
+    assert watched.performance.metrics["roc_auc"] > 0.7
+    assert watched.performance.baseline == "everyone"
+    assert watched.performance.fairness[0]["groups"][0]["group"] == "A152"
+    assert seen.findings == ()
+
+
+def test_figures_of_labels_are_the_ones_that_sklearn_computes(world: Any, day: Day) -> None:
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    world.serve(world.version())
+    truth = world.traffic(1, day(3))
+    known = dict(list(truth.items())[:160])
+    world.outcomes(known, day(4))
+
+    performance = world.look(day(5)).watched[0].performance
+
+    table = world.space.tables.read("predictions/credit")
+    score = dict(table.select("prediction_id", "score").iter_rows())
+    actual = [int(label) for label in known.values()]
+    scores = [score[name] for name in known]
+    assert (performance.rows, performance.labels) == (200, 160)
+    assert performance.metrics["roc_auc"] == pytest.approx(roc_auc_score(actual, scores))
+    assert performance.metrics["log_loss"] == pytest.approx(log_loss(actual, scores))
+
+
+def test_new_categories_are_found_and_the_version_is_rolled_back(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.serve(world.version())
+    world.traffic(2, day(3), change=in_french)
+
+    seen = world.look(day(3.1))
+
+    [finding] = seen.news
+    [rollback, alert] = seen.actions
+    assert (finding.kind, finding.subject, finding.metric) == ("drift", "purpose", "psi")
+    assert "pour A43" in finding.evidence["new_values"]
+    assert (rollback.kind, rollback.outcome, rollback.detail["serves"]) == ("rollback", "done", 1)
+    assert "new_category_rate of purpose is 100.00% on 200 rows" in rollback.why
+    assert rollback.findings == (finding.id,)
+    assert (alert.kind, alert.outcome) == ("alert", "done")
+    assert world.told.alerts[0].findings == (finding,)
+    assert world.space.registry.serving("production").number == 1
+
+
+def test_after_a_rollback_the_bad_version_is_left_and_its_findings_are_closed(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    world.serve(world.version())
+    world.traffic(2, day(3), change=in_french)
+    world.look(day(3.1))
+
+    again = world.look(day(3.2))
+
+    assert again.actions == ()
+    assert again.findings == ()
+    assert [one.message for one in again.news] == ["credit:2 no longer serves in production."]
+    assert world.kinds("release") == ["release.written"] * 3
+
+
+def test_too_little_traffic_decides_nothing(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.serve(world.version())
+    world.traffic(2, day(3), rows=99, change=in_french)
+
+    seen = world.look(day(3.1))
+
+    assert (seen.findings, seen.actions) == ((), ())
+
+
+def test_failed_requests_roll_a_version_back_even_if_none_was_answered(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    world.serve(world.version())
+    world.traffic(2, day(3), rows=0, errors=120)
+
+    [action] = world.look(day(3.1)).actions
+
+    assert (action.kind, action.outcome) == ("rollback", "done")
+    assert "error_rate is 100.00% on 120 rows" in action.why
+
+
+def test_errors_of_the_version_before_are_not_held_against_the_next(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(2), errors=50)
+    world.serve(world.version())
+    world.traffic(2, day(3))
+
+    seen = world.look(day(3.1))
+
+    assert seen.watched[0].service.error_rate == 0.0
+    assert seen.actions == ()
+
+
+def test_labels_that_come_late_are_judged_in_the_window_they_belong_to(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3), change=hopeless)
+    world.traffic(1, day(14))
+    before = world.look(day(15))
+
+    world.outcomes(truth, day(15))
+    after = world.look(day(15.5))
+
+    assert before.watched[0].performance is None
+    judged = after.watched[0].performance
+    assert judged.window.start <= day(3) < judged.window.end <= day(14)
+    assert {one.subject for one in after.news} == {"roc_auc", "cost_per_prediction"}
+    [auc] = [one for one in after.news if one.subject == "roc_auc"]
+    assert auc.labels == 200
+    assert "on 200 labelled of 200 predictions (100%)" in auc.message
+
+
+def test_goals_wait_for_the_labels_that_the_contract_asks_for(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3), change=hopeless)
+
+    world.outcomes(dict(list(truth.items())[:149]), day(4))
+    too_few = world.look(day(4.5))
+    world.outcomes(dict(list(truth.items())[149:150]), day(5))
+    enough = world.look(day(5.5))
+
+    assert (too_few.watched[0].performance, too_few.actions) == (None, ())
+    assert enough.watched[0].performance.labels == 150
+    assert enough.watched[0].performance.coverage == 0.75
+
+
+def test_a_goal_that_is_met_again_resolves_its_finding(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.outcomes(world.traffic(1, day(3), change=hopeless), day(4))
+    world.look(day(5))
+    world.outcomes(world.traffic(1, day(20)), day(21))
+
+    seen = world.look(day(22))
+
+    assert seen.findings == ()
+    assert {one.subject for one in seen.news} == {"cost_per_prediction", "roc_auc", "probability"}
+    assert {one.status for one in seen.news} == {"resolved"}
+
+
+def missed(world: Any, day: Day) -> ModelVersion:
+    """A champion in production that misses its goals."""
+    champion = world.version()
+    world.serve(champion)
+    world.outcomes(world.traffic(1, day(3), change=hopeless), day(4))
+    return champion
+
+
+def test_a_missed_goal_retrains_and_a_better_challenger_takes_over(world: Any, day: Day) -> None:
+    missed(world, day)
+    asked = []
+
+    def retrain(now: datetime) -> ModelVersion:
+        asked.append(now)
+        return world.version()
+
+    world.retrain = retrain
+    seen = world.look(day(5))
+
+    [alert, retraining] = seen.actions
+    assert (alert.kind, retraining.kind, retraining.outcome) == ("alert", "retrain", "done")
+    assert retraining.detail["challenger"] == 2
+    assert asked == [day(5)]
+    assert world.space.registry.serving("production").number == 2
+
+
+def test_a_challenger_that_fails_its_gate_is_refused_with_its_reasons(world: Any, day: Day) -> None:
+    missed(world, day)
+    world.retrain = lambda _: world.version(reasons=("roc_auc is 0.61; the goal is at least 0.7.",))
+
+    [_, retraining] = world.look(day(5)).actions
+
+    assert retraining.outcome == "refused"
+    assert "roc_auc is 0.61; the goal is at least 0.7." in retraining.why
+    assert world.space.registry.serving("production").number == 1
+
+
+def test_the_champion_again_is_no_challenger(world: Any, day: Day) -> None:
+    champion = missed(world, day)
+    world.retrain = lambda _: world.version(digest=champion.digest)
+
+    [_, retraining] = world.look(day(5)).actions
+
+    assert retraining.outcome == "refused"
+    assert "nothing new to learn" in retraining.why
+
+
+def test_a_retraining_that_fails_is_recorded_and_the_watch_goes_on(world: Any, day: Day) -> None:
+    missed(world, day)
+
+    def retrain(_: datetime) -> ModelVersion:
+        raise TrainingError("no candidate could be trained")
+
+    world.retrain = retrain
+    [_, retraining] = world.look(day(5)).actions
+
+    assert retraining.outcome == "failed"
+    assert "no candidate could be trained" in retraining.why
+
+
+def test_retraining_cools_down_and_starts_again_after_it(world: Any, day: Day) -> None:
+    missed(world, day)
+    world.retrain = lambda _: world.version(reasons=("no better",))
+
+    first = world.look(day(5))
+    second = world.look(day(6))
+    third = world.look(day(7))
+    world.outcomes(world.traffic(1, day(30), change=hopeless), day(31))
+    later = world.look(day(36))
+
+    outcomes = [[one.outcome for one in seen.actions] for seen in (first, second, third, later)]
+    assert outcomes == [
+        ["done", "refused"],
+        ["cooling down", "cooling down"],
+        [],
+        ["done", "refused"],
+    ]
+
+
+def test_where_approval_is_needed_the_challenger_waits_for_it(world: Any, day: Day) -> None:
+    missed(world, day)
+    contract = (world.space.root / "loopline.yaml").read_text()
+    contract = contract.replace("production: {}", "production: {approvals: 1}")
+    (world.space.root / "loopline.yaml").write_text(contract)
+    world.space = type(world.space)(world.space.root, world.space.settings)
+    world.retrain = lambda _: world.version()
+
+    [_, retraining] = world.look(day(5)).actions
+
+    assert retraining.outcome == "waiting"
+    assert "loopline model approve credit:2" in retraining.why
+    assert world.space.registry.serving("production").number == 1
+
+
+class Broken:
+    """A channel that never delivers."""
+
+    name = "webhook"
+
+    def send(self, alert: object) -> None:
+        raise ChannelError("hooks.example.com answered the alert with status 500.")
+
+
+def test_an_alert_that_is_not_delivered_is_recorded_and_tried_again(world: Any, day: Day) -> None:
+    missed(world, day)
+    told, world.told = world.told, Broken()
+
+    [failed, *_] = world.look(day(5)).actions
+    world.told = told
+    soon = world.look(day(5) + timedelta(minutes=5))
+    later = world.look(day(5) + timedelta(minutes=11))
+
+    assert (failed.outcome, failed.detail) == (
+        "failed",
+        {"webhook": "hooks.example.com answered the alert with status 500."},
+    )
+    assert [one.outcome for one in soon.actions if one.kind == "alert"] == ["cooling down"]
+    assert [one.outcome for one in later.actions if one.kind == "alert"] == ["done"]
+
+
+def test_one_watcher_at_a_time(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(3))
+    other = world.watch()
+
+    with other._lease() as is_alone:
+        seen = world.look(day(4))
+
+    assert is_alone
+    assert not seen.folded.is_alone
+    assert seen.notes[0].startswith("Another watcher is at work")
+    assert world.look(day(4)).folded.predictions == 200
+
+
+def test_corrections_are_written_once(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3))
+    world.outcomes(truth, day(4))
+    name = next(iter(truth))
+    world.outcomes({name: "0" if truth[name] == "1" else "1"}, day(5))
+
+    world.look(day(6))
+    world.look(day(7))
+
+    [event] = world.space.ledger.events(kinds=["labels.corrected"])
+    assert event.payload == {"corrected": 1, "new": 1}
+
+
+def test_outcomes_of_predictions_that_were_never_made_are_counted(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(3))
+    world.outcomes({"never-0": "1", "never-1": "0"}, day(4))
+
+    assert world.look(day(5)).unknown == 2
+
+
+def test_a_bundle_that_was_tampered_with_is_said_and_the_rest_is_watched(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    world.serve(world.version(), "dev")
+    world.traffic(1, day(3))
+    world.traffic(2, day(3), environment="dev")
+    world.space.objects.put("bundles/credit/2/profile.bin", b"something else")
+
+    seen = world.look(day(4))
+
+    assert [one.environment for one in seen.watched] == ["production"]
+    assert seen.folded.predictions == 200
+    assert any(note.startswith("dev cannot be watched") for note in seen.notes)
+    assert any("waits:" in note for note in seen.notes)
+
+
+def test_a_pass_is_written_as_json(world: Any, day: Day) -> None:
+    import msgspec
+
+    world.serve(world.version())
+    world.outcomes(world.traffic(1, day(3), change=in_french), day(4))
+
+    written = msgspec.json.decode(msgspec.json.encode(world.look(day(5))))
+
+    assert written["at"] == iso(day(5))
+    assert written["watched"][0]["performance"]["labels"] == 200
