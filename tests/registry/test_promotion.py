@@ -256,7 +256,7 @@ class TestRetire:
         for environment in ("staging", "production"):
             promote(registry, 1, environment, by="ada", now=NOW, contract=open_contract)
 
-        with pytest.raises(MoveRefusedError, match="churn:1 serves staging and production"):
+        with pytest.raises(MoveRefusedError, match="churn:1 serves staging, production"):
             retire(registry, 1, by="ada", why="old", now=NOW)
 
         assert registry.get(1).stage == "production"

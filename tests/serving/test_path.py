@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -217,8 +218,10 @@ def test_kill_9_under_load_loses_no_acknowledged_prediction(workspace, late, ten
             try:
                 with urllib.request.urlopen(request, timeout=5) as answer:
                     acknowledged.append(answer.headers["x-request-id"])
+            except urllib.error.HTTPError as error:
+                pytest.fail(error.read().decode())
             except OSError:
-                break
+                break  # it is dead
     finally:
         server.kill()
         server.wait(10)

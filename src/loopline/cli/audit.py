@@ -1,10 +1,13 @@
 """`loopline audit`: every decision and finding, and the proof that none was changed."""
 
+import shutil
 from pathlib import Path
 
 import click
 
 from loopline.cli.main import find_project, json_option, project_option
+
+_WIDE = 200  # characters a line where no terminal says how many it has
 
 
 @click.group(help="List every decision and finding, and prove nothing was changed.")
@@ -32,16 +35,21 @@ def list_(
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows)))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "when", "who", "what", "about", "details", box=None, pad_edge=False)
-    for row in rows:
-        said = [row["at"][:19] + "Z", row["actor"], row["kind"], row["subject"], audit.summary(row)]
-        # As text: what people and data say is never read as markup.
-        table.add_row(str(row["number"]), *(Text(value, overflow="ellipsis") for value in said))
-    Console().print(table if rows else "Nothing of the kind has happened yet.")
+    if not rows:
+        click.echo("Nothing of the kind has happened yet.")
+    lines = [
+        (
+            str(row["number"]),
+            row["at"][:16].replace("T", " "),
+            *(audit.printable(row[field]) for field in ("actor", "kind", "subject")),
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    room = shutil.get_terminal_size((_WIDE, 24)).columns
+    for row, fields in zip(rows, lines, strict=True):
+        begin = "  ".join(map(str.ljust, fields, widths))
+        click.echo(f"{begin}  {audit.printable(audit.summary(row))}"[:room])
 
 
 @command.command(help="Prove that no event and no release was changed, left out or reordered.")

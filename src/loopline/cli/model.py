@@ -271,10 +271,12 @@ def _print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from loopline.governance.audit import printable
+
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # As text: names and reasons are never read as markup.
-        table.add_row(*(Text(str(value)) for value in row))
+        # As text: names and reasons are never read as markup, nor by the terminal.
+        table.add_row(*(Text(printable(str(value)), overflow="fold") for value in row))
     Console().print(table)
 
 

@@ -38,7 +38,7 @@ class Snapshot:
     table_version: int
     rows: int
     columns: dict[str, str]
-    """Column to contract type, in order."""
+    """Column to contract type."""
     source: str
     quarantined: int
     """Rows kept apart because they failed a blocking check."""
@@ -74,7 +74,8 @@ def freeze(
     _set_apart(quarantine, snapshot, tables, ledger, now)
     found = _frozen(snapshot, tables, ledger)
     if found is not None:
-        return replace(found, quarantined=quarantine.height)
+        # The ledger keeps no order of columns; a model's features follow the data's.
+        return replace(found, columns=dict(types), quarantined=quarantine.height)
     rows = frame.select(list(types)).with_row_index(_ROW)
     snapshot = replace(snapshot, table_version=tables.write(snapshot.table, rows, mode="overwrite"))
     ledger.append("snapshot.frozen", snapshot.id, asdict(snapshot), now=now)
@@ -98,11 +99,14 @@ def load(snapshot: Snapshot, tables: Tables) -> "pl.DataFrame":
 
 
 def content_hash(frame: "pl.DataFrame", types: Mapping[str, str]) -> str:
-    """Return SHA-256 over the schema and every value, independent of how they lie in memory."""
+    """Return SHA-256 over the schema and every value, in the order of the columns' names.
+
+    How the values lie in memory, and in which order the columns stand, makes no difference.
+    """
     import polars as pl
 
-    digest = hashlib.sha256(msgspec.json.encode([frame.height, list(types.items())]))
-    for name in types:
+    digest = hashlib.sha256(msgspec.json.encode([frame.height, sorted(types.items())]))
+    for name in sorted(types):
         column = frame.get_column(name)
         digest.update(column.is_null().to_numpy().tobytes())
         if column.dtype == pl.String:

@@ -22,11 +22,22 @@ def rows(
 
 
 def summary(row: dict[str, Any]) -> str:
-    """Return what a row says in one line: its own words where it has any, else its payload."""
+    """Return what a row says in one line: its own words where it has any, else its figures."""
     payload = row["payload"]
-    words = [payload[key] for key in ("message", "why") if isinstance(payload.get(key), str)]
-    said = next((text for text in words if text), None)
-    return said or msgspec.json.encode(payload).decode("utf-8")
+    if row["kind"] == "release.written":
+        served = ", ".join(f"{payload['project']}:{one['version']}" for one in payload["serves"])
+        return f"serves {served}" + (f": {payload['why']}" if payload["why"] else "")
+    for key in ("message", "why"):
+        if isinstance(payload.get(key), str) and payload[key]:
+            return str(payload[key])
+    return ", ".join(
+        f"{key} {value}" for key, value in payload.items() if isinstance(value, str | int | float)
+    )
+
+
+def printable(text: str) -> str:
+    """Return `text` as a terminal may show it: on one line, and unable to move or hide anything."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _contains(event: Event, text: str) -> bool:

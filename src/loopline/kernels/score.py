@@ -177,9 +177,9 @@ def twin(program: Program, matrix: np.ndarray) -> np.ndarray:
 
 
 def _run(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
-    code, to, source, count, a, b, _, _ = step
+    code, (to, source, count, a, b, *_) = Op(step[0]), step[1:]
     if code in _ON_COLUMNS:
-        work[to] = _ON_COLUMNS[code](work[source], *program.numbers[a : a + 2])
+        work[to] = _ON_COLUMNS[code](work[source], *program.numbers[a : a + 2].tolist())
     elif code == Op.ONE_HOT:
         made, *hot = program.integers[b : b + count + 3].tolist()
         which = np.array(hot)[_places(work[source], program.numbers[a : a + count])]
@@ -217,7 +217,7 @@ def _softmax(raw: np.ndarray) -> np.ndarray:
     return grown / total  # type: ignore[no-any-return]
 
 
-_ON_COLUMNS = {
+_ON_COLUMNS: dict[Op, Callable[..., np.ndarray]] = {
     Op.FILL: lambda x, a, *_: np.where(np.isnan(x), a, x),
     Op.MISSING: lambda x, *_: np.isnan(x).astype(np.float64),
     Op.SCALE: lambda x, a, b: (x - a) / b,
@@ -225,7 +225,7 @@ _ON_COLUMNS = {
     Op.CLIP: lambda x, a, b: np.where(x < a, a, np.where(x > b, b, x)),
     Op.FLOAT32: lambda x, *_: x.astype(np.float32).astype(np.float64),
 }
-_ON_OUTPUTS = {
+_ON_OUTPUTS: dict[Op, Callable[[np.ndarray], np.ndarray]] = {
     Op.SIGMOID: lambda raw: 1.0 / (1.0 + np.exp(-raw)),
     Op.SOFTMAX: _softmax,
     Op.EXP: np.exp,

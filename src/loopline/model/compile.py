@@ -60,7 +60,7 @@ class Draft:
     def step(
         self,
         op: Op,
-        numbers: Sequence[float] = (),
+        numbers: Sequence[float] | np.ndarray = (),
         *,
         source: int = 0,
         to: int = 0,
@@ -196,7 +196,7 @@ def _columns(draft: Draft, step: Any, values: Values) -> Values:
         if isinstance(chosen, slice):
             picked = values[chosen]
         else:
-            listed = [chosen] if isinstance(chosen, str | int) else list(chosen)
+            listed: list[Any] = [chosen] if isinstance(chosen, str | int) else list(chosen)
             if listed and all(isinstance(item, bool | np.bool_) for item in listed):
                 listed = np.flatnonzero(listed).tolist()
             picked = [by_name[i] if isinstance(i, str) else values[int(i)] for i in listed]

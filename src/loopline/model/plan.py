@@ -140,7 +140,9 @@ class Plan:
             # Copied, since a plan's arrays must be aligned for the compiled kernel.
             arrays[name] = np.frombuffer(content[start:end], kind).copy()
             start = end
-        program = Program(**arrays, **{key: head[key] for key in ("inputs", "width", "outputs")})
+        program = Program(
+            **arrays, inputs=head["inputs"], width=head["width"], outputs=head["outputs"]
+        )
         _check(program, whole=start == len(content))
         return cls(program, head["shape"], tuple(head["summary"]))
 
@@ -181,7 +183,7 @@ def _nodes_hold(program: Program) -> bool:
 
 def _step_holds(program: Program, *step: int) -> bool:
     code, to, source, count, a, b, _, _ = step
-    if code not in iter(Op) or count < 0 or min(to, source, a, b) < 0:
+    if code not in Op.__members__.values() or count < 0 or min(to, source, a, b) < 0:
         return False
     made = 1
     if code == Op.ONE_HOT:

@@ -105,7 +105,8 @@ def decide(signature: Signature, scores: np.ndarray) -> np.ndarray:
         return scores
     classes = np.array(signature.classes, dtype=object)
     if signature.task == "multiclass":
-        return classes[scores.argmax(axis=1)]
+        likeliest: np.ndarray = classes[scores.argmax(axis=1)]
+        return likeliest
     threshold = 0.5 if signature.threshold is None else signature.threshold
     return classes[(scores >= threshold).astype(np.intp)]
 

@@ -117,7 +117,7 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
             new.append({**row, "payload": _encode(counted)})
         else:
             row = {f"the_{name}": value for name, value in row.items()}
-            changed.append({**row, "payload": _encode(counted)})
+            changed.append({**row, "payload": _encode(plus(_decode(cell.slice, before), counted))})
     if new:
         connection.execute(counts.insert(), new)
     if changed:

@@ -62,7 +62,8 @@ def measure(
     found = mature(windows, dict(labelled.iter_rows()), contract.monitor.minimum_labels)
     if found is None:
         return None
-    frame = inside.filter(_span([found])).collect()
+    # In one order, so that the same rows give the same figures to the last bit.
+    frame = inside.filter(_span([found])).sort("prediction_id").collect()
     truth = labels.truth(frame[TRUTH], reference.signature)
     known = np.flatnonzero(np.isfinite(truth))
     if len(known) < contract.monitor.minimum_labels:  # labels that are none of the classes

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from loopline.contract.load import load
 from loopline.contract.schema import Contract
@@ -23,7 +24,7 @@ class Workspace:
     settings: Settings
 
     @classmethod
-    def open(cls, root: Path) -> "Workspace":
+    def open(cls, root: Path) -> Self:
         """Open the project in `root`; reads the environment."""
         return cls(root=root.resolve(), settings=Settings.read(root.resolve()))
 
@@ -54,7 +55,12 @@ class Workspace:
     @cached_property
     def ledger(self) -> Ledger:
         """Every decision and finding."""
-        return Ledger(self.database, self.contract.project, self.settings.actor)
+        return Ledger(
+            self.database,
+            self.contract.project,
+            self.settings.actor,
+            heads=self.settings.home / "heads",
+        )
 
     @cached_property
     def keys(self) -> Keys:

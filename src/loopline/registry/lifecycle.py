@@ -79,7 +79,7 @@ def check_retirement(name: str, serving: Collection[str]) -> None:
     """
     if serving:
         raise MoveRefusedError(
-            f"{name} serves {' and '.join(serving)}, so it cannot be retired. Promote another "
+            f"{name} serves {', '.join(serving)}, so it cannot be retired. Promote another "
             "version there first, or roll back: loopline model rollback --env "
-            f"{next(iter(serving))}"
+            f"{next(iter(serving))} --why '...'"
         )

@@ -44,8 +44,9 @@ def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
     """Train a challenger and, if it is better, have `environment` serve it instead."""
     try:
         challenger = retrain(now)
-    except LooplineError as error:
-        return Outcome(FAILED, f"Retraining failed: {error}")
+    except Exception as error:  # noqa: BLE001 - the team's own code runs there; watching goes on
+        kind = "" if isinstance(error, LooplineError) else f"{type(error).__name__}: "
+        return Outcome(FAILED, f"Retraining failed: {kind}{error}")
     detail = {
         "challenger": challenger.number,
         "champion": champion.number,

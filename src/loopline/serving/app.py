@@ -38,6 +38,7 @@ STATUS: dict[type[LooplineError], int] = {
     errors.DataError: 500,
     errors.MissingExtraError: 500,
     errors.ModelError: 500,
+    errors.MonitoringError: 500,
     errors.RegistryError: 500,
     errors.ReleaseError: 500,
     errors.SettingError: 500,

@@ -197,13 +197,17 @@ class _OneRow:
         if not (kinds <= _NUMBERS and whole <= _INTEGERS):
             return None
         numbers: Sequence[Any] = (*floats, *integers)
-        if NoneType in kinds or NoneType in whole:
-            present = [number for number in numbers if number is not None]
-        else:
-            present = numbers  # type: ignore[assignment]
+        has_gaps = NoneType in kinds or NoneType in whole
+        given = [number for number in numbers if number is not None] if has_gaps else numbers
+        try:
+            present = list(map(float, given))
+        except OverflowError:
+            return None
         # Infinity, NaN and what an integer column does not hold all make the sum too large.
         if not sum(map(abs, present)) < BEYOND_INTEGERS or not self._unheard.isdisjoint(present):
             return None
+        if not has_gaps:
+            return present
         return [_NAN if number is None else float(number) for number in numbers]
 
     def _careful(self, values: Sequence[Any]) -> list[float]:

@@ -33,6 +33,7 @@ from loopline.settings import Settings
 from loopline.store.objects import Objects
 
 _DRAIN_SECONDS = 5
+_BACKLOG = 2048
 _LOG_SAID = {
     "async": "on disk within 20 ms of the answer",
     "durable": "on disk before the answer",
@@ -128,6 +129,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # who connects from now on waits, and is not refused
     except socket.gaierror as error:
         raise ServingError(f"There is no address for --host {host}: {error.strerror}.") from error
     except OSError as error:

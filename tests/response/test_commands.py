@@ -1,0 +1,150 @@
+"""`loopline watch` and `loopline feedback`, as a person types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from loopline.cli import feedback, watch
+
+Day = Callable[[float], datetime]
+
+
+@pytest.fixture
+def typed(world: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.chdir(world.space.root)
+    monkeypatch.setenv("LOOPLINE_ACTOR", "ada")
+
+    def run(command: Any, *arguments: str) -> Any:
+        return CliRunner().invoke(
+            command.command, arguments, standalone_mode=False, catch_exceptions=False
+        )
+
+    return run
+
+
+def test_watching_before_anything_is_released_says_what_to_do(typed: Callable[..., Any]) -> None:
+    shown = typed(watch, "--once")
+
+    assert shown.return_value == 0
+    assert (
+        "Nothing is released, so there is nothing to watch. Start with: loopline run"
+        in shown.output
+    )
+
+
+def test_watching_before_any_request_says_where_predictions_come_from(
+    world: Any, typed: Callable[..., Any]
+) -> None:
+    world.serve(world.version())
+
+    shown = typed(watch, "--once")
+
+    assert shown.return_value == 0
+    assert "Predictions come from: loopline serve" in shown.output
+
+
+def test_one_look_shows_traffic_drift_goals_and_findings(
+    world: Any, day: Day, typed: Callable[..., Any]
+) -> None:
+    world.serve(world.version())
+    truth = world.traffic(
+        1, day(3), change=lambda frame: frame.with_columns(score=1 - frame["score"])
+    )
+    world.outcomes(truth, day(4))
+
+    shown = typed(watch, "--now", "2013-05-06")
+
+    assert "credit as of 2013-05-06 00:00 UTC" in shown.output
+    assert "200 predictions, 200 outcomes and 0 errors folded" in shown.output
+    assert "production: credit:1, 100% of the traffic" in shown.output
+    assert "200 outcomes of 200 predictions (100%)" in shown.output
+    assert "roc_auc of credit:1 in production is 0." in shown.output
+    assert "alert (done)" in shown.output
+    assert shown.return_value == 0
+    assert typed(watch, "--now", "2013-05-06", "--strict").return_value == 1
+
+
+def test_the_same_look_as_json(world: Any, day: Day, typed: Callable[..., Any]) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(3))
+
+    seen = json.loads(typed(watch, "--now", "2013-05-06", "--json").output)
+
+    assert seen["watched"][0]["rows"] == 200
+    assert seen["folded"]["predictions"] == 200
+
+
+@pytest.mark.parametrize("arguments", [["--now", "yesterday"], ["--once", "--every", "often"]])
+def test_times_that_are_none_are_refused_as_misuse(
+    typed: Callable[..., Any], arguments: list[str]
+) -> None:
+    import click
+
+    with pytest.raises(click.BadParameter, match=r"is no time|this must be a number"):
+        typed(watch, *arguments)
+
+
+def test_feedback_reaches_the_goals_and_twice_is_once(
+    world: Any, day: Day, typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3))
+    lines = [f"{name},{label},2013-05-05" for name, label in truth.items()]
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(["prediction_id,credit_risk,observed_at", *lines])
+    )
+
+    first = typed(feedback, "labels.csv", "--env", "production")
+    before = world.look(day(6)).watched[0].performance
+    typed(feedback, "labels.csv", "--env", "production")
+    after = world.look(day(6)).watched[0].performance
+
+    assert "Kept 200 outcomes from labels.csv." in first.output
+    assert before.labels == 200
+    assert after == before
+    assert world.kinds("labels") == []
+
+
+def test_feedback_for_an_environment_that_serves_nothing_is_refused(
+    world: Any, typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    from loopline.errors import FeedbackError
+
+    world.serve(world.version())
+    (tmp_path / "labels.csv").write_text("prediction_id,label\na-0,1\n")
+
+    with pytest.raises(FeedbackError, match="staging serves nothing"):
+        typed(feedback, "labels.csv", "--env", "staging")
+    assert not (tmp_path / ".loopline" / "log" / "credit" / "staging").exists()
+
+
+def test_ctrl_c_ends_the_watch_cleanly_and_gives_back_its_lease(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(3))
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "loopline", "watch", "--every", "0.1s"],
+        cwd=world.space.root,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    first = watching.stdout.readline()
+
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=30)
+
+    assert "folded 200 predictions" in first
+    assert watching.returncode == 0
+    assert errors == ""
+    assert world.look(day(4)).folded.is_alone
