@@ -1,5 +1,6 @@
 """Loopline: the whole life of a machine-learning model, from one file."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,8 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    # By name, so that importing the package reaches nothing of it.
     if name == "Project":
-        from loopline.project import Project
-
-        return Project
+        return importlib.import_module("loopline.project").Project
     raise AttributeError(f"module 'loopline' has no attribute {name!r}")

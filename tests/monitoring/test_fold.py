@@ -378,6 +378,25 @@ def test_a_torn_tail_waits_until_it_is_whole(
     assert place.everything() == expected
 
 
+def test_many_small_files_become_few_and_stay_folded(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = frames(credit, rows=60)
+    fold = place.fold()
+    compact = place.tables.compact
+    monkeypatch.setattr(place.tables, "compact", lambda key: compact(key, files=4))
+    for size in range(3, len(payloads) + 1, 3):
+        place.write("1-1-a", framed(payloads[:size]))
+        fold()
+
+    place.fold()()
+
+    files = list((place.root / "store" / "predictions" / "credit").glob("*.parquet"))
+    assert len(place.tables.scan("predictions/credit").collect()) == 60
+    assert place.everything() == expected
+    assert len(files) > len(place.tables._open("predictions/credit").file_uris())
+
+
 def test_predictions_of_an_unknown_version_wait_in_the_log(
     place: Place, credit: pl.DataFrame
 ) -> None:

@@ -72,7 +72,7 @@ def test_any_order_of_segments_gives_the_same_labels(tables: Tables, tmp_path: A
     ]
     wanted = [(f"{name}-0", None) for name in range(7)]
     found = []
-    for seed in range(5):
+    for seed in range(3):
         shuffled = random.Random(seed).sample(outcomes, len(outcomes))
         own = Tables(type(tables._objects)((tmp_path / f"store{seed}").as_uri()))
         for segment, frame in shuffled:

@@ -1,10 +1,11 @@
 """What a model must beat, worked out by hand."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from loopline.errors import TrainingError
-from loopline.training.baselines import fit
+from loopline.training.baselines import fit, restore
 
 
 def test_the_majority_answers_with_the_class_shares_of_the_training_rows(german_credit):
@@ -129,3 +130,21 @@ def test_a_last_value_without_key_or_time_is_refused(toy):
 
     with pytest.raises(TrainingError, match=r"needs data\.key and data\.time"):
         fit(material)
+
+
+@pytest.mark.parametrize(
+    "problem", [{}, {"baseline": {"rule": "age >= 40 and savings is not null"}}]
+)
+def test_a_kept_baseline_answers_as_it_did_when_it_was_fitted(toy, problem):
+    rows = {"age": [20.0, 40.0, None, 70.0] * 10, "savings": [None, 2.0, 3.0, 4.0] * 10}
+    material = toy(
+        {**rows, "y": [0.0, 1.0, 1.0, 0.0] * 10},
+        {"age": "number", "savings": "number", "y": "number"},
+        problem={"task": "binary", "target": "y", **problem},
+    )
+    fitted = fit(material)
+
+    again = restore(msgspec.json.decode(msgspec.json.encode(fitted.kept)))
+
+    assert (again.name, again.threshold) == (fitted.name, fitted.threshold)
+    np.testing.assert_array_equal(again.scores(material.columns), fitted.scores(material.columns))

@@ -161,7 +161,7 @@ def ks(reference: ColumnCounts, current: ColumnCounts) -> tuple[float, float]:
     Between edges the two distributions may part further, by no more than the larger share that
     one cell holds of either.
     """
-    cells, first, second = _aligned(reference, current)
+    _, first, second = _aligned(reference, current)
     if not first.sum() or not second.sum():
         return 0.0, 0.0
     e, a = first / first.sum(), second / second.sum()

@@ -20,7 +20,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from loopline.contract.schema import NAME
-from loopline.errors import BundleRefusedError, UnknownVersionError
+from loopline.errors import BundleRefusedError, MonitoringError, UnknownVersionError
 from loopline.monitoring import hours, labels
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import OWN, Stretch, gather, typed
@@ -90,22 +90,31 @@ class Fold:
         """Fold what is new. `clock` is the real time, by which leases run out."""
         done = Folded()
         lease = f"fold/{self._project}"
-        for environment, path in self._segments():
-            if not self._database.take_lease(
-                lease, self._holder, now=clock(), seconds=LEASE_SECONDS
-            ):
-                done.is_alone = False
-                return done
-            name = f"{self._project}/{environment}/{path.name}"
-            before = done.predictions + done.labels + done.errors
-            try:
-                while self._stretch(name, environment, path, done):
-                    pass
-            except (UnknownVersionError, BundleRefusedError) as error:
-                done.held[name] = str(error)
-            done.segments += done.predictions + done.labels + done.errors > before
-        self._database.give_lease(lease, self._holder)
+        try:
+            for environment, path in self._segments():
+                if not self._database.take_lease(
+                    lease, self._holder, now=clock(), seconds=LEASE_SECONDS
+                ):
+                    done.is_alone = False
+                    break
+                self._segment(environment, path, done)
+            if done.segments:
+                # A look every ten seconds would leave thousands of small files behind in a day.
+                for key in (table(self._project), labels.table(self._project)):
+                    self._tables.compact(key)
+        finally:
+            self._database.give_lease(lease, self._holder)
         return done
+
+    def _segment(self, environment: str, path: Path, done: Folded) -> None:
+        name = f"{self._project}/{environment}/{path.name}"
+        before = done.predictions + done.labels + done.errors
+        try:
+            while self._stretch(name, environment, path, done):
+                pass
+        except (UnknownVersionError, BundleRefusedError, MonitoringError) as error:
+            done.held[name] = str(error)
+        done.segments += done.predictions + done.labels + done.errors > before
 
     def _segments(self) -> Iterator[tuple[str, Path]]:
         """Yield environment and path of segments that have grown, oldest first."""

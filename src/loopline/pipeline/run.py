@@ -111,16 +111,16 @@ def run(
     trained = train(
         material, root=workspace.root, home=workspace.settings.home, now=now, progress=progress
     )
-    model = _prove(trained, material, progress)
-    report = _evaluate(workspace, material, trained.run, model, baseline, now)
+    made = _prove(trained, material, progress)
+    report = _evaluate(workspace, material, made, baseline, now)
     progress("evaluate", f"{report.rows:,} test rows, beside {report.baseline}")
-    version = _register(workspace, material, trained.run, model, baseline, report, now)
+    version = _register(workspace, material, made, baseline, report, now)
     progress("register", f"{version.name}, {version.digest[:12]}, answers by {version.runtime}")
     if release:
         release_to_dev(
             workspace.registry, version.number, by=workspace.settings.actor, why="run", now=now
         )
-    refusal = () if model.refusal is None else (f"No exact plan: {model.refusal}.",)
+    refusal = () if made.refusal is None else (f"No exact plan: {made.refusal}.",)
     outcome = Outcome(version, report, trained.run, material.snapshot, checks, (*leaks, *refusal))
     cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
     return outcome
@@ -170,9 +170,10 @@ def _data(
 
 
 @dataclass(frozen=True)
-class _Model:
+class _Made:
     """A trained model with its threshold, its plan or why there is none, and the proof."""
 
+    run: Run
     original: Original
     signature: Signature
     plan: Plan | None
@@ -186,7 +187,7 @@ class _Model:
         return self.plan.score(matrix(self.signature, columns))
 
 
-def _prove(trained: Trained, material: Material, progress: Progress) -> _Model:
+def _prove(trained: Trained, material: Material, progress: Progress) -> _Made:
     """Choose the threshold on validation rows, and make and prove the plan on test rows."""
     signature, original, contract = trained.signature, trained.original, material.contract
     validation = material.validation
@@ -199,7 +200,7 @@ def _prove(trained: Trained, material: Material, progress: Progress) -> _Model:
         plan = compile_plan(original.estimator, signature, original.takes)
     except PlanRefusedError as error:
         progress("plan", f"none: {error}; the original answers")
-        return _Model(original, signature, None, str(error), None)
+        return _Made(trained.run, original, signature, None, str(error), None)
     parity = prove(plan, original, signature, material.rows(material.test))
     progress(
         "plan",
@@ -211,30 +212,29 @@ def _prove(trained: Trained, material: Material, progress: Progress) -> _Model:
             f"the plan differs from the original by {parity.largest_difference:.2g} and flips "
             f"{parity.flipped} labels"
         )
-        return _Model(original, signature, None, reason, None)
-    return _Model(original, signature, plan, None, parity)
+        return _Made(trained.run, original, signature, None, reason, None)
+    return _Made(trained.run, original, signature, plan, None, parity)
 
 
 def _evaluate(
     workspace: Workspace,
     material: Material,
-    run: Run,
-    model: _Model,
+    made: _Made,
     baseline: baselines.Baseline,
     now: datetime,
 ) -> Report:
     rows = material.rows(material.test)
-    exam = Exam.of(material.contract, model.signature, rows, material.target.values[material.test])
-    champion = _champion(workspace, exam.columns, model.signature)
+    exam = Exam.of(material.contract, made.signature, rows, material.target.values[material.test])
+    champion = _champion(workspace, exam.columns, made.signature)
     answers = Candidates(
-        own=Answer("model", model.score(exam.columns), model.signature.threshold),
+        own=Answer("model", made.score(exam.columns), made.signature.threshold),
         baseline=Answer(baseline.name, baseline.scores(exam.columns), baseline.threshold),
         champion=champion,
     )
     tested = behaviour.run_tests(
-        workspace.root, behaviour.Model(model.signature, model.score, exam.columns)
+        workspace.root, behaviour.Model(made.signature, made.score, exam.columns)
     )
-    return evaluate(exam, run, answers, model.score, Proofs(model.parity, tested), now)
+    return evaluate(exam, made.run, answers, made.score, Proofs(made.parity, tested), now)
 
 
 def _champion(workspace: Workspace, columns: Columns, signature: Signature) -> Answer | None:
@@ -257,56 +257,55 @@ def _champion(workspace: Workspace, columns: Columns, signature: Signature) -> A
     return Answer(champion.name, scores, known.threshold)
 
 
-def _register(  # noqa: PLR0913 - a version is made of all of them
+def _register(
     workspace: Workspace,
     material: Material,
-    run: Run,
-    model: _Model,
+    made: _Made,
     baseline: baselines.Baseline,
     report: Report,
     now: datetime,
 ) -> ModelVersion:
     encode = msgspec.json.encode
     files = {
-        "signature.json": encode(model.signature),
-        "original.pkl": dump_original(model.original),
-        "profile.bin": _profile(material, model).to_bytes(),
-        "run.json": encode(run),
+        "signature.json": encode(made.signature),
+        "original.pkl": dump_original(made.original),
+        "profile.bin": _profile(material, made).to_bytes(),
+        "run.json": encode(made.run),
         "snapshot.json": encode(material.snapshot),
         "report.json": encode(report),
-        "environment.json": encode(run.environment),
+        "environment.json": encode(made.run.environment),
         "contract.yaml": (workspace.root / "loopline.yaml").read_bytes(),
-        "card.md": _card(material, run, report, model),
+        "card.md": _card(material, report, made),
     }
-    if model.plan is not None:
-        files |= model.plan.to_files()
-    if model.parity is not None:
-        files["parity.json"] = encode(model.parity)
+    if made.plan is not None:
+        files |= made.plan.to_files()
+    if made.parity is not None:
+        files["parity.json"] = encode(made.parity)
     if baseline.kept is not None:
         files["baseline.json"] = encode(baseline.kept)
-    record(run, workspace.database)
-    workspace.ledger.append("run.finished", run.id, _event(run), now=now)
-    prefix = f"bundles/{run.project}/{run.id}"
+    record(made.run, workspace.database)
+    workspace.ledger.append("run.finished", made.run.id, _event(made.run), now=now)
+    prefix = f"bundles/{made.run.project}/{made.run.id}"
     return workspace.registry.register(
         digest=version_digest(files),
         bundle=prefix,
         bundle_digest=write(workspace.objects, workspace.keys, prefix, files),
-        run=run.id,
+        run=made.run.id,
         snapshot=material.snapshot.id,
-        runtime="original" if model.plan is None else "plan",
+        runtime="original" if made.plan is None else "plan",
         reasons=report.reasons,
         now=now,
     )
 
 
-def _card(material: Material, run: Run, report: Report, model: _Model) -> bytes:
+def _card(material: Material, report: Report, made: _Made) -> bytes:
     plain = msgspec.to_builtins
     return card(
         material.contract.problem.model_dump(mode="json"),
         plain(material.snapshot),
-        plain(run),
+        plain(made.run),
         plain(report),
-        refusal=model.refusal,
+        refusal=made.refusal,
     ).encode()
 
 
@@ -316,7 +315,7 @@ def _event(run: Run) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name not in ("trials", "environment")}
 
 
-def _profile(material: Material, model: _Model) -> Profile:
+def _profile(material: Material, made: _Made) -> Profile:
     """Count the inputs of the training rows, and the answers to the test rows.
 
     Answers to rows that trained the model would be surer of themselves than it will be again.
@@ -324,8 +323,8 @@ def _profile(material: Material, model: _Model) -> Profile:
     train = material.rows(material.training)
     inputs = {
         each.name: train[each.name]
-        for each in model.signature.inputs
+        for each in made.signature.inputs
         if each.logged and each.type != "text"
     }
-    scores = model.score(material.rows(material.test))
-    return count_arrays({**inputs, **outputs(model.signature, scores)})
+    scores = made.score(material.rows(material.test))
+    return count_arrays({**inputs, **outputs(made.signature, scores)})

@@ -37,7 +37,7 @@ def read_outcomes(body: bytes, signature: Signature) -> list[list[Any]]:
         outcomes = _decode(body if body.lstrip()[:1] == b"[" else b"[" + body + b"]")
     except (ValueError, RecursionError) as error:
         raise RequestError(
-            f"This is no feedback: {error}. Send one object or a list of them, such as "
+            f"This is no feedback: {error!s:.300}. Send one object or a list of them, such as "
             '{"prediction_id": "...", "label": "1", "observed_at": "2013-04-01T06:30:00Z"}; '
             "key may stand in place of prediction_id."
         ) from None

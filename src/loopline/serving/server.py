@@ -34,6 +34,8 @@ from loopline.store.objects import Objects
 
 _DRAIN_SECONDS = 5
 _BACKLOG = 2048
+_COLLECT_AFTER = 50_000
+"""New objects before a collection: requests make no cycles, and 700 are seven requests."""
 _LOG_SAID = {
     "async": "on disk within 20 ms of the answer",
     "durable": "on disk before the answer",
@@ -60,6 +62,48 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Stopping:
+    """Heeds SIGTERM and SIGINT from before the first word until after the last."""
+
+    def __enter__(self) -> "_Stopping":
+        self._asked = False
+        self._server: _Server | None = None
+        self._previous = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def run(self, app: App, listener: socket.socket) -> None:
+        """Answer requests until a signal comes, and finish those that are there."""
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            loop="auto",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        self._server = _Server(config)
+        self._server.should_exit = self._asked
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(self._server.serve(sockets=[listener]))
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+
 def serve(project: str, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
     """Serve `project` until SIGTERM or SIGINT.
 
@@ -72,19 +116,21 @@ def serve(project: str, settings: Settings, options: Options, say: Callable[[str
     guard = _guard(settings, options)
     listener = _listen(options.host, options.port)
     metrics = Metrics()
-    router = _router(project, settings, options.environment, metrics)
-    folder = settings.home / "log" / project / options.environment
-    log = _open_log(folder, options.log)
-    app = App(PredictionPath(router, log, metrics, replay=options.replay), guard)
-    try:
-        say(_greeting(router, listener, options, folder))
-        router.follow()
-        gc.collect()
-        gc.freeze()  # what is loaded stays: a collection need not walk through it again
-        _run(app, listener)
-    finally:
-        router.close()
-        log.close()
+    with _Stopping() as stopping:
+        router = _router(project, settings, options.environment, metrics)
+        folder = settings.home / "log" / project / options.environment
+        log = _open_log(folder, options.log)
+        try:
+            app = App(PredictionPath(router, log, metrics, replay=options.replay), guard)
+            say(_greeting(router, listener, options, folder))
+            router.follow()
+            gc.collect()
+            gc.freeze()  # what is loaded stays: a collection need not walk through it again
+            gc.set_threshold(_COLLECT_AFTER, 20, 20)
+            stopping.run(app, listener)
+        finally:
+            router.close()
+            log.close()
 
 
 def _router(project: str, settings: Settings, environment: str, metrics: Metrics) -> Router:
@@ -163,32 +209,3 @@ def _greeting(router: Router, listener: socket.socket, options: Options, folder:
     if options.replay:
         lines.append("  replay  predictions count as arrived at their event time")
     return "\n".join(lines)
-
-
-def _run(app: App, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        app,
-        interface="asgi3",
-        http="httptools",
-        ws="none",
-        loop="auto",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    server = _Server(config)
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(server.serve(sockets=[listener]))
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

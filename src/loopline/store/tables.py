@@ -113,6 +113,23 @@ class Tables:
         table = self._find(key)
         return None if table is None else table.transaction_version(app_id)
 
+    def compact(self, key: str, *, files: int = 200) -> bool:
+        """Gather the rows of many small files in few, once there are more than `files`.
+
+        Other writers may append meanwhile; transactions and rows stay as they are. False where
+        there is nothing to do, or another process compacts.
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        table = self._find(key)
+        if table is None or len(table.file_uris()) <= files:
+            return False
+        try:
+            table.optimize.compact()
+        except CommitFailedError:
+            return False
+        return True
+
     def _open(self, key: str, version: int | None = None) -> "DeltaTable":
         table = self._find(key, version)
         if table is None:

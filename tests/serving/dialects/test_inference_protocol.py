@@ -164,6 +164,7 @@ def _one(late: Any, tensors: Any, **changes: Any) -> list[dict[str, Any]]:
         ({"shape": [1.5]}, "Expected `int`, got `float`"),
         ({"shape": "1"}, "Expected `array`, got `str`"),
         ({"datatype": "FP128"}, "Invalid enum value 'FP128'"),
+        ({"datatype": "x" * 100_000}, "Invalid enum value 'xxx"),
         ({"datatype": None}, "Expected `str`, got `null`"),
         ({"name": 7}, "Expected `str`, got `int`"),
         ({"name": "distanse"}, "The request has no 'distance'"),
@@ -177,6 +178,7 @@ def test_a_malformed_tensor_gets_a_400_that_says_what_is_wrong(serve, late, tens
 
     assert answer.status == 400
     assert words in answer.json["error"]
+    assert len(answer.body) < 2000
     assert client.path.metrics.predictions == {}
 
 

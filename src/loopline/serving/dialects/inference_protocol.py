@@ -135,7 +135,7 @@ class InferenceProtocol:
             else:
                 request = _with_raw_tensors(body, content.json_bytes)
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"This is no inference request: {error}.") from None
+            raise RequestError(f"This is no inference request: {error!s:.300}.") from None
         layout = self._inputs.layout(tuple([tensor.name for tensor in request.inputs]))
         wanted = self._names if request.outputs is None else self._wanted(request.outputs)
         picked: Sequence[_Tensor | None] = layout.pick([*request.inputs, None])
