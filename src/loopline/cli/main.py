@@ -23,7 +23,6 @@ VERBS = {
     "watch": "Compare what happens with what was promised, and respond.",
     "up": "Run the server and the watcher together.",
     "status": "Say where this project's loop stands, and what is next.",
-    "profile": "Describe a data file, or compare two.",
     "audit": "List every decision and finding, and prove nothing was changed.",
     "demo": "See a model's whole life on real flights, in about two minutes.",
 }

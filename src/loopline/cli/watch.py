@@ -97,20 +97,14 @@ def _stop_at_signals(stop: "Event") -> None:
 def _watch(root: Path) -> "Watch":
     from loopline.monitoring.channels.console import Console
     from loopline.monitoring.channels.webhook import Webhook
-    from loopline.pipeline.run import run
-    from loopline.pipeline.workspace import Workspace
-    from loopline.registry.versions import ModelVersion
-    from loopline.response.watch import Watch
+    from loopline.project import Project
 
-    space = Workspace.open(root)
-
-    def retrain(now: datetime) -> ModelVersion:
-        return run(space, now=now, progress=lambda *_: None, release=False).version
-
+    project = Project.open(root)
+    settings = project.settings
     channels: list[Channel] = [Console()]
-    if space.settings.webhook is not None:
-        channels.append(Webhook(space.settings.webhook, private=space.settings.webhook_private))
-    return Watch(space, retrain, channels)
+    if settings.webhook is not None:
+        channels.append(Webhook(settings.webhook, private=settings.webhook_private))
+    return project.watcher(channels)
 
 
 def _seconds(text: str) -> float:

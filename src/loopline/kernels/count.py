@@ -68,8 +68,9 @@ def lower_edges(cells: np.ndarray, shift: int) -> np.ndarray:
     """Return the smallest number of each cell (for one below zero: its limit towards -inf)."""
     sizes = np.where(cells < 0, -cells, cells) << shift
     sizes = np.minimum(sizes, np.float64(np.finfo(np.float64).max).view(np.int64))
-    edges = sizes.astype(np.int64).view(np.float64)
-    return np.where(cells < 0, -edges, edges)
+    magnitudes = sizes.astype(np.int64).view(np.float64)
+    edges: np.ndarray = np.where(cells < 0, -magnitudes, magnitudes)
+    return edges
 
 
 @cache
