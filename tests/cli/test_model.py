@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.registry.conftest import make_contract, open_registry, register
 
 from loopline.cli.main import cli
-from loopline.errors import GateFailedError, MoveRefusedError
+from loopline.errors import GateFailedError, MoveRefusedError, StoreError
 from loopline.evaluation.report import Estimate, GateResult, Report
 from loopline.project import Project
 from loopline.store.tables import Tables
@@ -23,6 +23,7 @@ def report(auc: float, *, passed: bool = True) -> Report:
         project="churn",
         task="binary",
         rows=150,
+        classes=("0", "1"),
         threshold=0.5,
         metrics={"roc_auc": Estimate(auc, auc - 0.01, auc + 0.01)},
         baseline="majority",
@@ -77,11 +78,21 @@ def test_show_prints_the_record_and_the_evaluation_and_no_markup_is_obeyed(run):
     shown = run("model", "show", "churn:3")
 
     assert "run-3" in shown
-    assert "0.6 (0.59 to 0.61)" in shown
+    [figures] = [line.split() for line in shown.splitlines() if line.startswith("roc_auc ")]
+    assert figures == ["roc_auc", "0.6", "0.59", "to", "0.61", "0.5"]
     assert "fails" in shown
     told = json.loads(run("model", "show", "latest", "--json"))
     assert told["version"]["reasons"] == ["roc_auc is 0.6 [bold]not enough[/bold]"]
     assert told["report"]["metrics"]["roc_auc"]["value"] == 0.6
+
+
+def test_show_writes_the_evaluation_as_a_page_or_says_why_it_cannot(run, tmp_path):
+    file = tmp_path / "new" / "report.html"
+
+    assert str(file) in run("model", "show", "churn:1", "--page", str(file))
+    assert "The gate passed." in file.read_text(encoding="utf-8")
+    with pytest.raises(StoreError, match=r"cannot be written to .*: File exists"):
+        run("model", "show", "churn:1", "--page", str(file / "below.html"))
 
 
 def test_compare_shows_both_and_the_difference(run):

@@ -8,7 +8,16 @@ from loopline.governance import audit
 from loopline.store.database import Database
 from loopline.store.ledger import Ledger
 
-RUN = {"candidate": "linear", "rows": 700, "trials": []}
+RUN = {"candidate": "linear", "snapshot": "snap-1", "seed": 7, "trials": []}
+FOUND = {"subject": "age", "project": "churn", "version": 7, "message": "psi is 0.4", "why": ""}
+ASKED = {"environment": "production", "needed": 2, "why": "Cheaper"}
+ACTED = {
+    "environment": "production",
+    "kind": "rollback",
+    "outcome": "done",
+    "why": "error_rate is 3 %",
+}
+REGISTERED = {"gate_passed": False, "run": "run-1", "runtime": "plan"}
 NOW = datetime(2013, 4, 1, 12, 30, tzinfo=UTC)
 
 
@@ -18,7 +27,7 @@ def ledger(tmp_path) -> Ledger:
     ledger.append("run.finished", "run-1", RUN, now=NOW)
     release = {"project": "churn", "serves": [{"version": 7}], "why": "Cheaper by 5 %"}
     ledger.append("release.written", "production", release, now=NOW)
-    ledger.append("finding.opened", "age", {"message": "psi is 0.4", "why": ""}, now=NOW)
+    ledger.append("finding.opened", "f1", FOUND, now=NOW)
     return ledger
 
 
@@ -42,11 +51,28 @@ def test_rows_are_chosen_by_kind_by_text_and_from_the_end(ledger):
 
 
 def test_a_summary_is_the_events_own_words_or_its_payload(ledger):
+    ledger.append("promotion.requested", "churn:7", ASKED, now=NOW)
+    ledger.append("action.taken", "a1", ACTED, now=NOW)
+    ledger.append("version.registered", "churn:7", REGISTERED, now=NOW)
+    ledger.append("key.created", "k1", {"public_key": "PEM"}, now=NOW)
+
     assert [audit.summary(row) for row in audit.rows(ledger)] == [
-        "candidate linear, rows 700",
+        "linear on snap-1, seed 7",
         "serves churn:7: Cheaper by 5 %",
         "psi is 0.4",
+        "production, needs 2 approval(s): Cheaper",
+        "rollback done: error_rate is 3 %",
+        "gate failed, from run-1, answers by plan",
+        "public_key PEM",
     ]
+
+
+def test_findings_and_actions_are_about_what_people_call_them(ledger):
+    ledger.append("action.taken", "a1", ACTED, now=NOW)
+
+    told = [audit.about(row) for row in audit.rows(ledger)]
+
+    assert told == ["run-1", "production", "age of churn:7", "production"]
 
 
 def test_what_is_printed_cannot_drive_the_terminal():

@@ -1,13 +1,11 @@
 """`loopline audit`: every decision and finding, and the proof that none was changed."""
 
-import shutil
 from pathlib import Path
 
 import click
 
 from loopline.cli.main import find_project, json_option, project_option
-
-_WIDE = 200  # characters a line where no terminal says how many it has
+from loopline.cli.table import hang
 
 
 @click.group(help="List every decision and finding, and prove nothing was changed.")
@@ -41,15 +39,14 @@ def list_(
         (
             str(row["number"]),
             row["at"][:16].replace("T", " "),
-            *(audit.printable(row[field]) for field in ("actor", "kind", "subject")),
+            *(audit.printable(text) for text in (row["actor"], row["kind"], audit.about(row))),
         )
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    room = shutil.get_terminal_size((_WIDE, 24)).columns
     for row, fields in zip(rows, lines, strict=True):
         begin = "  ".join(map(str.ljust, fields, widths))
-        click.echo(f"{begin}  {audit.printable(audit.summary(row))}"[:room])
+        click.echo(hang(begin, audit.printable(audit.summary(row))))
 
 
 @command.command(help="Prove that no event and no release was changed, left out or reordered.")

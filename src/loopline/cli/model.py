@@ -1,12 +1,12 @@
 """`loopline model`: versions, what serves where, and who decided it."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from loopline.cli.main import find_project, json_option, project_option
+from loopline.cli.table import print_table
 
 if TYPE_CHECKING:
     from loopline.evaluation.report import Estimate
@@ -47,7 +47,8 @@ def list_(as_json: bool, project: Path | None) -> None:
         )
         for version in versions
     ]
-    _print_table(("version", "stage", "gate", "runtime", "author", "created", "digest"), rows)
+    heads = ("version", "stage", "gate", "runtime", "author", "created", "digest")
+    print_table(heads, rows, whole=(0, 1, 2, 3))
     for name, number in serving.items():
         click.echo(f"{name} serves {registry.project}:{number}.")
     for request in waiting:
@@ -60,43 +61,56 @@ def list_(as_json: bool, project: Path | None) -> None:
 
 @command.command(help="Show one version: where it came from, and what was measured.")
 @click.argument("name", default="latest")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the evaluation as one HTML page instead.",
+)
 @json_option
 @project_option
-def show(name: str, as_json: bool, project: Path | None) -> None:
+def show(name: str, page: Path | None, as_json: bool, project: Path | None) -> None:
     """Print a version's record and its evaluation."""
     opened = _open(project)
     version = opened.registry.get(name)
     report = opened.report(version.number)
+    if page is not None:
+        from loopline.evaluation.page import write
+
+        click.echo(f"The evaluation of {version.name} is in {write(report, page)}.")
+        return
     if as_json:
         _print_json({"version": version, "report": report})
         return
-    gate = "passed" if version.gate_passed else "failed"
     facts = {
         "stage": version.stage,
-        "gate": gate,
+        "gate": "passed" if version.gate_passed else "failed",
         "runtime": version.runtime,
         "run": version.run,
         "snapshot": version.snapshot,
         "author": f"{version.author}, {version.created_at}",
         "digest": version.digest,
         "bundle": opened.objects.uri(version.bundle),
+        "baseline": report.baseline,
+        **({"champion": report.champion} if report.champion else {}),
     }
-    _print_table((version.name, ""), facts.items())
-    against = [report.baseline, *([report.champion] if report.champion else [])]
+    print_table((version.name, ""), facts.items())
+    rivals = [report.baseline_metrics, *([report.champion_metrics] if report.champion else [])]
     rows = [
         (
             metric,
-            _figure(estimate),
-            _figure(report.baseline_metrics.get(metric)),
-            *([_figure(report.champion_metrics.get(metric))] if report.champion else []),
+            f"{own.value:.4g}",
+            f"{own.low:.4g} to {own.high:.4g}",
+            *(f"{rival[metric].value:.4g}" if metric in rival else "-" for rival in rivals),
         )
-        for metric, estimate in report.metrics.items()
+        for metric, own in report.metrics.items()
     ]
     click.echo()
-    _print_table((f"on {report.rows} rows never seen", version.name, *against), rows)
-    click.echo()
-    held = [("holds" if one.passed else "fails", one.name, one.reason) for one in report.gates]
-    _print_table(("gate", "", ""), held)
+    heads = ("metric", version.name, "95 % interval", "baseline", "champion")
+    print_table(heads[: 3 + len(rivals)], rows, whole=range(5))
+    click.echo(f"on {report.rows:,} rows that neither trained the model nor chose its threshold\n")
+    held = [("holds" if one.passed else "fails", one.reason) for one in report.gates]
+    print_table(("gate", ""), held)
 
 
 @command.command(help="Compare two versions, figure by figure.")
@@ -122,7 +136,7 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
         (metric, _figure(pair["a"]), _figure(pair["b"]), _difference(pair["a"], pair["b"]))
         for metric, pair in metrics.items()
     ]
-    _print_table(("metric", versions[0].name, versions[1].name, "difference"), rows)
+    print_table(("metric", versions[0].name, versions[1].name, "difference"), rows)
     if not same:
         click.echo(
             f"They come from different snapshots ({versions[0].snapshot} and "
@@ -227,7 +241,7 @@ def lineage(prediction_id: str, as_json: bool, project: Path | None) -> None:
             rows.append((part, "", "not on record"))
         else:
             rows += [(part, name, record[name]) for name in names if name in record]
-    _print_table(("record", "", ""), ((part, name, str(value)) for part, name, value in rows))
+    print_table(("record", "", ""), ((part, name, str(value)) for part, name, value in rows))
 
 
 def _open(project: Path | None) -> "Project":
@@ -264,20 +278,6 @@ def _print_json(answer: Any) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(answer)))
-
-
-def _print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from loopline.governance.audit import printable
-
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        # As text: names and reasons are never read as markup, nor by the terminal.
-        table.add_row(*(Text(printable(str(value)), overflow="fold") for value in row))
-    Console().print(table)
 
 
 def _figure(estimate: "Estimate | None") -> str:

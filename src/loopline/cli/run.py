@@ -60,4 +60,5 @@ def _print(found: dict[str, Any]) -> None:
     name = found["version"]
     verdict = "passed its gate" if found["gate_passed"] else "did not pass its gate"
     click.echo(f"{click.style(name, bold=True)} {verdict}; dev serves it.")
-    click.echo(f"next: loopline serve   or: loopline model show {name}")
+    click.echo(f"  report  {found['page']}")
+    click.echo(f"  next    loopline serve   or: loopline model show {name}")

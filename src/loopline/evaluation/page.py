@@ -7,9 +7,11 @@ script nor inline styles, and its policy forbids both. Every text is escaped by 
 import hashlib
 from base64 import b64encode
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopline.contract.metrics import METRICS
+from loopline.errors import StoreError
 from loopline.evaluation.gates import figure
 from loopline.evaluation.report import Estimate, Report
 
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
 _WIDTH = 100.0
 """Of every chart, in its own units."""
+
+
+def write(report: Report, file: Path) -> Path:
+    """Write the page to `file`, and return where that is.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(html(report), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"The page cannot be written to {file}: {error.strerror}.") from error
+    return file
 
 
 def html(report: Report) -> str:

@@ -21,18 +21,43 @@ def rows(
     return [_row(event) for event in found]
 
 
+_TOLD: dict[str, str] = {
+    "snapshot.frozen": "{rows:,} rows from {source}",
+    "data.quarantined": "{rows:,} rows kept apart in {table}",
+    "run.finished": "{candidate} on {snapshot}, seed {seed}",
+    "version.registered": "from {run}, answers by {runtime}",
+    "promotion.requested": "{environment}, needs {needed} approval(s)",
+    "promotion.approved": "{environment}",
+    "labels.corrected": "{new:,} outcomes differ from what was said before",
+}
+"""What is said of events that have no words of their own."""
+
+
 def summary(row: dict[str, Any]) -> str:
     """Return what a row says in one line: its own words where it has any, else its figures."""
-    payload = row["payload"]
-    if row["kind"] == "release.written":
+    kind, payload = row["kind"], row["payload"]
+    if kind == "release.written":
         served = ", ".join(f"{payload['project']}:{one['version']}" for one in payload["serves"])
         return f"serves {served}" + (f": {payload['why']}" if payload["why"] else "")
-    for key in ("message", "why"):
-        if isinstance(payload.get(key), str) and payload[key]:
-            return str(payload[key])
+    if kind == "action.taken":
+        return f"{payload['kind']} {payload['outcome']}: {payload['why']}"
+    told = _TOLD[kind].format(**payload) if kind in _TOLD else ""
+    if kind == "version.registered":
+        told = f"gate {'passed' if payload['gate_passed'] else 'failed'}, {told}"
+    own = next((payload[key] for key in ("message", "why") if payload.get(key)), "")
+    if told or own:
+        return ": ".join(filter(None, (told, str(own))))
     return ", ".join(
         f"{key} {value}" for key, value in payload.items() if isinstance(value, str | int | float)
     )
+
+
+def about(row: dict[str, Any]) -> str:
+    """Return what an event is about as people call it: findings and actions have ids for names."""
+    kind, payload = row["kind"], row["payload"]
+    if kind.startswith("finding."):
+        return f"{payload['subject']} of {payload['project']}:{payload['version']}"
+    return str(payload["environment"] if kind == "action.taken" else row["subject"])
 
 
 def printable(text: str) -> str:

@@ -240,7 +240,8 @@ def _tests(root: Path) -> Iterator[str]:
         )
     if faults:
         raise TrainingError("\n".join(faults))
-    yield f"{found} behavioural tests in {len(files)} files" if files else "none in tests/model/"
+    where = f"{len(files)} file{'s' * (len(files) != 1)}"
+    yield f"{found} behavioural tests in {where}" if files else "none in tests/model/"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ trial it had reached, and nothing is registered before its bundle is whole.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from loopline.data.splits import split
 from loopline.data.target import truth
 from loopline.data.validation import CheckResult, validate
 from loopline.errors import PlanRefusedError
-from loopline.evaluation import behaviour
+from loopline.evaluation import behaviour, page
 from loopline.evaluation.costs import choose_threshold
 from loopline.evaluation.exam import Candidates, Exam, Proofs, evaluate
 from loopline.evaluation.metrics import Answer
@@ -60,6 +61,8 @@ class Outcome:
     checks: tuple[CheckResult, ...]
     warnings: tuple[str, ...]
     """What looks like a leak, and what has no plan."""
+    page: Path
+    """The evaluation as one HTML page."""
 
     def summary(self) -> dict[str, Any]:
         """Return what a person or a program wants to know first."""
@@ -84,6 +87,7 @@ class Outcome:
                 f"{check.name}: {check.failed:,} rows" for check in self.checks if not check.passed
             ],
             "warnings": list(self.warnings),
+            "page": str(self.page),
         }
 
 
@@ -120,8 +124,16 @@ def run(
         release_to_dev(
             workspace.registry, version.number, by=workspace.settings.actor, why="run", now=now
         )
-    refusal = () if made.refusal is None else (f"No exact plan: {made.refusal}.",)
-    outcome = Outcome(version, report, trained.run, material.snapshot, checks, (*leaks, *refusal))
+    file = workspace.settings.home / "reports" / f"{version.project}-{version.number}.html"
+    outcome = Outcome(
+        version,
+        report,
+        trained.run,
+        material.snapshot,
+        checks,
+        warnings=(*leaks, *([] if made.refusal is None else [f"No exact plan: {made.refusal}."])),
+        page=page.write(report, file),
+    )
     cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
     return outcome
 
