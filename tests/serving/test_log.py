@@ -79,6 +79,13 @@ def test_a_changed_byte_ends_the_reading_before_its_frame(tmp_path):
     assert [payload for payload, _ in read_frames(segment)] == [["f", 1, []]]
 
 
+def test_zeros_after_a_power_cut_end_the_reading(tmp_path):
+    path = tmp_path / "1-1-ab.log"
+    path.write_bytes(HEADER + frame(ROW) + bytes(4096))
+
+    assert [payload for payload, _ in read_frames(path)] == [ROW]
+
+
 def test_a_file_that_is_no_segment_has_no_frames(tmp_path):
     (tmp_path / "other.log").write_bytes(b"something else entirely")
 
@@ -182,6 +189,34 @@ def test_a_slow_disk_bounds_the_memory_and_counts_what_it_drops(tmp_path, monkey
     assert writer.lost > 50
     assert writer.lost + writer.frames == 100
     assert _frames(tmp_path).count(ROW) == writer.frames
+
+
+def test_a_dropped_frame_is_said_to_whoever_appends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_module, "_BACKLOG_BYTES", 0)
+    monkeypatch.setattr(log_module, "_GATHER_SECONDS", 0.3)
+    writer = LogWriter(tmp_path, "async")
+
+    assert [writer.append(["f", number, []]) for number in (1, 2)] == [True, False]
+    writer.close()
+
+    assert [payload[1] for payload in _frames(tmp_path) if payload[0] == "f"] == [1]
+
+
+def test_the_log_is_sealed_even_if_who_waited_for_it_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_module, "_GATHER_SECONDS", 0.1)
+    writer = LogWriter(tmp_path, "durable")
+
+    async def leave() -> None:
+        writer.append(ROW)
+        waiting = asyncio.ensure_future(writer.committed())
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    monkeypatch.setattr(log_module.os, "fdatasync", lambda _: time.sleep(0.1))
+    asyncio.run(leave())
+    writer.close()
+
+    assert _frames(tmp_path) == [ROW, ["s"]]
 
 
 _ACKNOWLEDGING = """

@@ -187,6 +187,14 @@ def test_a_full_disk_fails_no_prediction(serve, late, tensors, monkeypatch):
     assert feedback.status == 503  # an outcome that is not kept must not be acknowledged
 
 
+def test_feedback_that_the_log_has_no_room_for_is_not_acknowledged(serve, late, monkeypatch):
+    monkeypatch.setattr("loopline.serving.log._BACKLOG_BYTES", -1)
+    client = serve(late)
+
+    assert client.post("/feedback", {"key": "a", "label": "true"}).status == 503
+    assert client.path.log.lost == 1
+
+
 _SERVER = """
 import sys
 from pathlib import Path

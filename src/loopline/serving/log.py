@@ -7,6 +7,7 @@ to raise p99 twentyfold. Logging never fails a prediction: what cannot be writte
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import struct
@@ -51,7 +52,8 @@ def read_frames(path: Path, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             length, checksum = _FRAME.unpack(head)
             packed = file.read(length)
-            if len(packed) < length or zlib.crc32(packed) != checksum:
+            # Nothing has the checksum 0: after a power cut a file may end in zeros.
+            if not packed or len(packed) < length or zlib.crc32(packed) != checksum:
                 return
             position += _FRAME.size + length
             yield msgspec.msgpack.decode(packed), position
@@ -87,21 +89,22 @@ class LogWriter:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
 
-    def append(self, payload: list[Any]) -> None:
-        """Queue one frame; returns at once."""
+    def append(self, payload: list[Any]) -> bool:
+        """Queue one frame, and return at once; False when it is not kept."""
         if self.level == "off":
-            return
+            return False
         framed = frame(payload)
         if self._queued_bytes - self._handled_bytes > _BACKLOG_BYTES:
             self.lost += 1
-            return
+            return False
         self._queued_bytes += len(framed)
         self._queue.append(framed)
         if not self._wake.is_set():
             self._wake.set()
+        return True
 
     async def committed(self) -> bool:
-        """Wait until everything appended so far is on disk; False if that failed."""
+        """Wait until everything queued so far is on disk; False if that failed."""
         if self.level == "off":
             return False
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -141,7 +144,8 @@ class LogWriter:
         else:
             self.lost += len(batch)
         if waiting:
-            waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting, written)
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting, written)
 
     def _write(self, framed: bytes) -> None:
         if self._segment is not None and self._segment.is_full():

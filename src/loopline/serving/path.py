@@ -92,7 +92,8 @@ class Path:
         arrival = time.time_ns() // 1000
         if self._replay:
             arrival = max((seen for *_, seen in outcomes if seen is not None), default=arrival)
-        self.log.append(["f", arrival, outcomes])
+        if not self.log.append(["f", arrival, outcomes]):
+            raise StoreError("The feedback was not kept: too much waits for the disk already.")
         if not await self.log.committed():
             raise StoreError(f"The feedback could not be written: {self.log.failure}.")
         self.metrics.labels += len(outcomes)
