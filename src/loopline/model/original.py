@@ -7,6 +7,7 @@ import numpy as np
 
 from loopline.data.columns import Columns
 from loopline.data.row_steps import evaluate
+from loopline.extras import require
 from loopline.model.signature import Signature, matrix
 
 
@@ -38,9 +39,12 @@ class Original:
 
 
 def frame(signature: Signature, columns: Columns) -> Any:
-    """Return a pandas DataFrame of the features: float64 numbers, texts with NaN for missing."""
-    import pandas as pd
+    """Return a pandas DataFrame of the features: float64 numbers, texts with NaN for missing.
 
+    Raises:
+        MissingExtraError: pandas, which only a team's own estimator needs, is not installed.
+    """
+    pd = require("pandas", extra="own-model")
     rows = len(next(iter(columns.values())))
     seen = {}
     for feature in signature.features:

@@ -207,7 +207,7 @@ def _prove(trained: Trained, material: Material, progress: Progress) -> _Made:
         scores = original.scores(material.rows(validation))
         chosen = choose_threshold(contract, material.target.values[validation], scores)
         signature = replace(signature, threshold=chosen)
-        original = replace(original, signature=signature)
+        original = original.signed(signature)
     try:
         plan = compile_plan(original.estimator, signature, original.takes)
     except PlanRefusedError as error:
