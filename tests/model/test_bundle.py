@@ -234,11 +234,11 @@ import numpy as np
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle
 from loopline.model.runtimes.original import OriginalRuntime
-from loopline.model.runtimes.plan import PlanRuntime
+from loopline.model.signature import matrix
 from loopline.store.objects import Objects
 bundle = open_bundle(Objects(sys.argv[1]), Keys(Path(sys.argv[2])), sys.argv[3], sys.argv[4])
 columns = dict(zip("abcd", np.zeros((4, 2))))
-assert PlanRuntime(bundle).score(columns).shape == (2, 3)
+assert bundle.plan.score(matrix(bundle.signature, columns)).shape == (2, 3)
 heavy = {"sklearn", "pandas", "polars", "pyarrow", "pydantic", "sqlalchemy", "scipy", "sqlglot",
          "cloudpickle", "joblib", "lightgbm", "mlflow", "deltalake"}
 print(sorted(heavy & set(sys.modules)))

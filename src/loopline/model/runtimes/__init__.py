@@ -1,1 +1,1 @@
-"""How a version answers: its exact plan, or its original in a worker."""
+"""How a version without an exact plan answers: its original, in a worker process."""
