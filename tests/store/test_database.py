@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from sqlalchemy import inspect, text
 
 from loopline.errors import StoreError
 from loopline.store import database as module
-from loopline.store.database import Database, metadata
+from loopline.store.database import Database, _turn_to_wal, metadata
 from loopline.store.ledger import Ledger
 
 
@@ -148,6 +149,32 @@ def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path):
     opening = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
 
     assert [process.wait(60) for process in opening] == [0, 0, 0]
+
+
+def test_a_file_that_another_process_is_turning_to_wal_is_waited_for(tmp_path, monkeypatch):
+    refusals = ["database is locked"] * 3
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, statement, *arguments):
+            # What SQLite does, without its busy timeout, where two do this at once.
+            if "journal_mode" in statement and refusals:
+                raise sqlite3.OperationalError(refusals.pop())
+            return super().execute(statement, *arguments)
+
+    connection = sqlite3.connect(tmp_path / "new.db")
+    monkeypatch.setattr("loopline.store.database.BUSY_SECONDS", 30.0)
+
+    _turn_to_wal(Cursor(connection))
+
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    refusals.append("disk I/O error")
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O"):
+        _turn_to_wal(Cursor(connection))
+    refusals.append("database is locked")
+    monkeypatch.setattr("loopline.store.database.BUSY_SECONDS", -1.0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        _turn_to_wal(Cursor(connection))
+    connection.close()
 
 
 def test_a_lease_is_for_one_holder_until_it_ends_or_is_given_back(database, now):

@@ -173,13 +173,22 @@ def count_column(values: np.ndarray, like: ColumnCounts | None = None) -> Column
 
 
 def count_values(values: Mapping[Any, int], like: ColumnCounts | None = None) -> ColumnCounts:
-    """Count a category whose values have been counted already; None is missing."""
+    """Count a category whose values have been counted already; None is missing.
+
+    Raises:
+        CountsError: `like` lacks some of the values that its grid keeps by name.
+    """
     found = {value: number for value, number in values.items() if value is not None}
     if like is None:
         frequent = sorted(found, key=lambda value: (-found[value], value))[:NAMED]
         kept, names = set(frequent), digest_of(frequent)
     else:
         kept, names = set(like.named), like.names
+        if digest_of(kept) != names:
+            raise CountsError(
+                "These counts hold only some of the values that are kept by name, so others cannot "
+                "be counted like them. Count against the reference itself."
+            )
     tail: Counter[int] = Counter()
     for value, number in found.items():
         if value not in kept:

@@ -92,9 +92,9 @@ def new_rate(reference: ColumnCounts, current: ColumnCounts) -> float:
 def binned(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
     """Return both columns' counts in the reference's bins.
 
-    Numbers: ten bins of about equal mass, their edges from the cumulative counts, so that a value
-    which makes up most of a column is one bin and no bin is empty. Categories: a bin a value by
-    name, and one for all others.
+    Numbers: ten bins of about equal mass, their edges from the cumulative counts; a cell that has
+    a tenth of the mass or more is a bin of its own, so that what lies beside it is told from it.
+    Categories: a bin a value by name, and one for all others.
     """
     if reference.kind == "category":
         names = list(reference.named)
@@ -107,9 +107,12 @@ def binned(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, 
         return np.zeros(1), np.zeros(1)
     total = first.cumsum()
     wanted = total[-1] * np.arange(1, BINS) / BINS
-    ends = np.unique(np.append(np.searchsorted(total, wanted), len(cells) - 1))
+    heavy = np.flatnonzero(first * BINS >= total[-1])
     if total[-1] == 0:
         ends = np.array([len(cells) - 1])
+    else:
+        deciles, last = np.searchsorted(total, wanted), [len(cells) - 1]
+        ends = np.unique(np.concatenate([deciles, heavy, heavy[heavy > 0] - 1, last]))
     starts = np.concatenate([[0], ends[:-1] + 1])
     return np.add.reduceat(first, starts), np.add.reduceat(second, starts)
 
@@ -174,10 +177,10 @@ def wasserstein(reference: ColumnCounts, current: ColumnCounts) -> float:
     Off by at most the width of a cell, 0.4 % of the number (less the offset).
     """
     cells, first, second = _aligned(reference, current)
-    if not first.sum() or not second.sum():
-        return 0.0
     finite = np.abs(cells) < _INFINITE
     cells, first, second = cells[finite], first[finite], second[finite]
+    if not first.sum() or not second.sum():
+        return 0.0
     apart = np.abs((first / first.sum() - second / second.sum()).cumsum())[:-1]
     return float((apart * np.diff(_middles(cells))).sum())
 

@@ -6,6 +6,8 @@ the next cannot be torn apart, and nobody is asked to try again halfway.
 """
 
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -227,9 +229,22 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions of its own
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _turn_to_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # a decision that was answered survives a power cut
     cursor.close()
+
+
+def _turn_to_wal(cursor: Any) -> None:
+    """Turn to WAL; where two do so to a new file at once, SQLite refuses one instead of waiting."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:
