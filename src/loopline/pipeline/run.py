@@ -83,9 +83,7 @@ class Outcome:
             },
             "champion": self.report.champion,
             "gates": [asdict(gate) for gate in self.report.gates],
-            "findings": [
-                f"{check.name}: {check.failed:,} rows" for check in self.checks if not check.passed
-            ],
+            "findings": [str(check) for check in self.checks if not check.passed],
             "warnings": list(self.warnings),
             "page": str(self.page),
         }
@@ -108,7 +106,7 @@ def run(
         TrainingError: no model can be trained.
     """
     contract = workspace.contract if contract is None else contract
-    depends_on = cache.fingerprint(workspace.root, fields(contract.data.source))
+    depends_on = cache.fingerprint(workspace.root, workspace.settings, fields(contract.data.source))
     material, checks, leaks = _data(workspace, contract, now, progress)
     baseline = baselines.fit(material)
     progress("baseline", baseline.name)
@@ -134,7 +132,8 @@ def run(
         warnings=(*leaks, *([] if made.refusal is None else [f"No exact plan: {made.refusal}."])),
         page=page.write(report, file),
     )
-    cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
+    if release and contract is workspace.contract:  # else dev serves what an earlier run made
+        cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
     return outcome
 
 
