@@ -57,6 +57,19 @@ class TestPromote:
         assert released.serves[0].bundle_digest == versions[0].bundle_digest
         assert proof.verify(registry) == (5, 1)
 
+    def test_a_strangers_document_on_top_is_replaced_though_the_version_served_already(
+        self, registry, versions, open_contract
+    ):
+        promote(registry, 1, "production", by="ada", now=NOW, contract=open_contract)
+        stranger = "releases/churn/production/2.json"
+        registry.objects.put(stranger, b'{"release":{"number":2},"signature":"none"}')
+        with pytest.raises(ReleaseError):
+            served(registry)
+
+        released = promote(registry, 1, "production", by="ada", now=NOW, contract=open_contract)
+
+        assert (released.number, served(registry)) == (3, 1)
+
     def test_a_failed_gate_keeps_the_version_where_it_was(self, registry, open_contract):
         register(registry, reasons=("recall for region=north is 0.71, needed 0.8",))
         release_to_dev(registry, 1, by="ada", why="", now=NOW)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from loopline.contract.schema import Contract
 from loopline.errors import MoveRefusedError
-from loopline.registry import lifecycle
+from loopline.registry import lifecycle, release
 from loopline.registry.release import Release
 from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import ModelVersion, Registry, Request, State
@@ -25,9 +25,7 @@ def release_to_dev(
     def decide(state: State, _connection: Connection) -> Draft | Release:
         version = registry.find(name, state)
         _check_fit(state, version, "dev")
-        if state.serving("dev") == version.number:
-            return state.releases["dev"][-1]
-        return Draft(version, by, why)
+        return _present(registry, state, version, "dev") or Draft(version, by, why)
 
     released = switch(registry, "dev", decide, now)
     assert isinstance(released, Release)  # noqa: S101 - dev asks for no approval here
@@ -57,8 +55,8 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
         version = registry.find(name, state)
         lifecycle.check_move(version.name, to, contract.environments)
         _check_fit(state, version, to)
-        if state.serving(to) == version.number:
-            return state.releases[to][-1]
+        if (present := _present(registry, state, version, to)) is not None:
+            return present
         if (because := state.rolled_back(to).get(version.number)) is not None:
             lifecycle.check_return(version.name, to, because=because, why=why)
         needed = contract.environments[to].approvals
@@ -202,6 +200,19 @@ def _check_fit(state: State, version: ModelVersion, to: str) -> None:
         is_retired=version.number in state.retired,
         reasons=None if version.gate_passed else version.reasons,
     )
+
+
+def _present(registry: Registry, state: State, version: ModelVersion, to: str) -> Release | None:
+    """Return the release by which `to` serves `version` already, if it does.
+
+    Not where a document that is not ours has a higher number: servers refuse it, and only another
+    release takes its place.
+    """
+    if state.serving(to) != version.number:
+        return None
+    last = state.releases[to][-1]
+    there = release.numbers(registry.objects, registry.project, to)
+    return last if max(there, default=0) <= last.number else None
 
 
 def _approved(version: ModelVersion, request: Request, needed: int) -> Draft | Request:
