@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,19 @@ def test_watching_before_anything_is_released_says_what_to_do(typed: Callable[..
         "Nothing is released, so there is nothing to watch. Start with: loopline run"
         in shown.output
     )
+
+
+def test_a_second_watcher_says_that_it_did_not_look_and_nothing_about_releases(
+    world: Any, typed: Callable[..., Any]
+) -> None:
+    world.serve(world.version())
+    name = "watch/credit"
+    world.space.database.take_lease(name, "another", now=datetime.now(UTC), seconds=60)
+
+    shown = typed(watch, "--once").output
+
+    assert "Another watcher is at work" in shown
+    assert "Nothing is released" not in shown
 
 
 def test_watching_before_any_request_says_where_predictions_come_from(

@@ -178,6 +178,19 @@ def test_a_full_disk_costs_frames_but_no_prediction_and_leaves_no_torn_frame(
     assert (writer.frames, writer.lost, writer.failure) == (2, 1, None)
 
 
+def test_what_the_disk_said_is_still_known_after_closing(tmp_path, monkeypatch):
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(log_module.os, "write", full)
+    writer = LogWriter(tmp_path, "async")
+    writer.append(ROW)
+    writer.close()
+
+    assert writer.lost == 1
+    assert writer.failure == f"No space left on device ({tmp_path})"
+
+
 def test_a_slow_disk_bounds_the_memory_and_counts_what_it_drops(tmp_path, monkeypatch):
     monkeypatch.setattr(log_module, "_BACKLOG_BYTES", 1000)
     monkeypatch.setattr(log_module, "_GATHER_SECONDS", 0.3)

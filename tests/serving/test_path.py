@@ -77,6 +77,7 @@ def test_an_original_without_a_plan_answers_from_its_worker(serve, late, tensors
     np.testing.assert_allclose(one["probability"]["data"], expected[:1], atol=1e-12)
     np.testing.assert_allclose(many["probability"]["data"], expected, atol=1e-12)
     [model] = client.path.router.models
+    assert model.runtime == "original"
     os.kill(model._worker.process_id, signal.SIGKILL)
     first = client.post(
         "/v2/models/flight-delays/infer", {"inputs": tensors(late, late.records[:1])}

@@ -255,6 +255,7 @@ def test_tritons_client_gets_the_originals_answers(start, workspace, late):
         assert client.is_model_ready("flight-delays")
         assert client.get_server_metadata()["name"] == "loopline"
         metadata = client.get_model_metadata("flight-delays")
+        assert metadata["platform"] == "loopline_plan"
         for binary in (True, False):
             inputs = []
             for column in metadata["inputs"]:

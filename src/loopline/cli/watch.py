@@ -160,7 +160,7 @@ def _print(seen: "Pass", *, as_json: bool) -> None:
             click.echo(f"\n{title}")
             for line in lines:
                 click.echo(f"  - {_plain(line)}")
-    if not seen.watched:
+    if not seen.watched and not seen.notes:
         click.echo("\nNothing is released, so there is nothing to watch. Start with: loopline run")
     elif not seen.findings and not seen.notes:
         click.echo("\nNo finding is open.")

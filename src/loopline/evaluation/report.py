@@ -78,7 +78,7 @@ class Report:
     """The metric that decides between two models."""
     classes: tuple[str, ...] = ()
     distribution: tuple[dict[str, Any], ...] = ()
-    """Binary: per tenth of the score, `low`, `high` and how many were `negative` and `positive`."""
+    """Binary: per twentieth of the score, its ends and how many were `negative` and `positive`."""
     confusion: tuple[dict[str, Any], ...] = ()
     """Of classes: `actual`, `answered` and `rows`."""
     parity: dict[str, Any] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from loopline.serving.reading import (
     GoneError,
     Receive,
     RefusedError,
+    by_name,
     read_body,
     read_content,
 )
@@ -146,9 +147,10 @@ class App:
         """Answer one HTTP request."""
         started = time.perf_counter_ns()
         method, path = scope["method"], scope["path"]
-        headers = dict(scope["headers"])
+        headers: Mapping[bytes, bytes] = {}
         route: Route | None = None
         try:
+            headers = by_name(scope["headers"])
             found, version = self._exact.get((method, path)), None
             if found is None:
                 found, version = self._search(method, path, headers)
@@ -255,7 +257,7 @@ class App:
         router = self._path.router
         versions = [model.version for model in router.models]
         model = router.models[0] if request.version is None else router.named(request.version)
-        return _reply(openapi.metadata(model.signature, versions))
+        return _reply(openapi.metadata(model.signature, versions, model.runtime))
 
     async def _model_ready(self, request: Request) -> Reply:
         if request.version is not None:

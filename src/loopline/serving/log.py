@@ -48,10 +48,11 @@ def read_frames(path: Path, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
         if file.read(len(HEADER)) != HEADER:
             return
         position = max(offset, len(HEADER))
+        size = os.fstat(file.fileno()).st_size
         file.seek(position)
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             length, checksum = _FRAME.unpack(head)
-            packed = file.read(length)
+            packed = file.read(min(length, size))  # a length that is none takes no memory
             # Nothing has the checksum 0: after a power cut a file may end in zeros.
             if not packed or len(packed) < length or zlib.crc32(packed) != checksum:
                 return
@@ -154,6 +155,7 @@ class LogWriter:
             if self._segment is None:
                 self._segment = _Segment(self.folder)
             self._segment.append(framed)
+            self.failure = None
 
     def _seal(self) -> None:
         if self._segment is not None:
@@ -167,7 +169,6 @@ class LogWriter:
             self.failure = f"{error.strerror or error} ({self.folder})"
             self._segment = None
             return False
-        self.failure = None
         return True
 
 

@@ -53,6 +53,11 @@ class Model:
         """`project:number`."""
         return f"{self.signature.project}:{self.version}"
 
+    @property
+    def runtime(self) -> str:
+        """What answers: `plan` or `original`."""
+        return "original" if self._plan is None else "plan"
+
     async def scores(self, rows: Rows) -> np.ndarray:
         """Score `rows`; a plan does it at once, without letting another request in between.
 

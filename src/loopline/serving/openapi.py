@@ -50,12 +50,12 @@ PAGE_HEADERS = (
 )
 
 
-def metadata(signature: Signature, versions: Sequence[int]) -> dict[str, Any]:
-    """Return the Open Inference Protocol's metadata of a model."""
+def metadata(signature: Signature, versions: Sequence[int], runtime: str) -> dict[str, Any]:
+    """Return the Open Inference Protocol's metadata of a model; `runtime` is plan or original."""
     return {
         "name": signature.project,
         "versions": [str(version) for version in versions],
-        "platform": "loopline_plan",
+        "platform": f"loopline_{runtime}",
         "inputs": [
             {"name": column.name, "datatype": DATATYPES[column.type], "shape": [-1]}
             for column in signature.inputs

@@ -1,7 +1,7 @@
 """A place of another tool where runs are shown too.
 
 The row in the ledger's database is the run; what a tracker has is a copy, made by a process of
-its own (`registry/backends/mirror.py`) because its library alone takes seconds to import.
+its own (`registry/mirror.py`) because its library alone takes seconds to import.
 """
 
 from collections.abc import Mapping
