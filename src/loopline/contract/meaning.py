@@ -12,7 +12,8 @@ from loopline.contract.document import Fault, Path, spell
 from loopline.contract.explain import nearest, shown
 from loopline.contract.metrics import METRICS, Metric
 from loopline.contract.quantities import Amount
-from loopline.contract.schema import NAME, Column, Contract, Costs, Goal, Source
+from loopline.contract.schema import NAME, Column, Contract, Costs, Goal
+from loopline.contract.urls import has_secret
 from loopline.contract.when import KNOWN, parse_when
 
 _COSTS = {
@@ -197,11 +198,12 @@ def _column(column: Column) -> Iterator[tuple[str, str]]:
 
 def _data(contract: Contract) -> Iterator[Fault]:
     data = contract.data
-    if isinstance(data.source, Source) and re.search(
-        r"://[^/@:]*:[^$/@][^/@]*@", data.source.url or ""
-    ):
-        text = "data.source.url holds a password. Write ${DB_PASSWORD} and set that variable"
-        yield Fault(("data", "source", "url"), f"{text} in the environment.")
+    is_whole = isinstance(data.source, str)
+    place = data.source if isinstance(data.source, str) else data.source.url or data.source.path
+    if has_secret(place or ""):
+        here: Path = ("data", "source") if is_whole else ("data", "source", "url")
+        text = f"{spell(here)} holds a password. Write ${{DB_PASSWORD}} and set that variable"
+        yield Fault(here, f"{text} in the environment.")
     if data.split.by == "time" and data.time is None:
         text = "data.split.by is time, but data.time does not say which column that is."
         yield Fault(("data", "split", "by"), text)

@@ -5,11 +5,12 @@ imported, so this module imports neither polars nor pydantic.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loopline import plugins
+from loopline.contract.urls import without_secrets
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _FIELDS = ("path", "url", "query", "format", "delimiter", "encoding")
 _STORES = ("s3://", "s3a://", "az://", "abfs://", "abfss://", "adl://", "gs://")
-_PASSWORD = re.compile(r"(://[^/@:]*:)(?!\$\{)[^@/]*@")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
@@ -54,16 +54,30 @@ def read_source(source: Any, root: Path, settings: Settings) -> "pl.DataFrame":
     """Return the raw rows of `source`: a path, or `data.source` in full."""
     where = fields(source)
     reader: Source = plugins.find("loopline.data.sources", _kind(where, root))()
-    return reader.read(where, root, settings)
+    frame = reader.read(where, root, settings)
+    check_names(frame.columns, describe(source))
+    return frame
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse a column whose name polars reads as a pattern: it would stand for other columns.
+
+    Raises:
+        SourceError: there is one.
+    """
+    for name in names:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise SourceError(
+                f"{where} has a column called {name!r}, which reads as a pattern for other "
+                "columns. Rename it."
+            )
 
 
 def describe(source: Any) -> str:
     """Return `source` in one line; secrets stay `${NAME}`."""
     where = fields(source)
-    if where["path"]:
-        return str(where["path"])
-    url = _PASSWORD.sub(r"\1***@", where["url"] or "")
-    return f"{url} {where['query'] or ''}".strip()
+    place = without_secrets(where["path"] or where["url"] or "")
+    return f"{place} {where['query'] or ''}".strip()
 
 
 def stamp(source: Any, root: Path) -> dict[str, Any] | None:

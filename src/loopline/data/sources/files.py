@@ -15,7 +15,7 @@ import polars as pl
 from loopline.data.conforming import missing_tokens
 from loopline.data.delimited import decoded, delimiter_of, read_text
 from loopline.data.packed import unpacked
-from loopline.data.sources.base import files_of
+from loopline.data.sources.base import check_names, files_of
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
@@ -81,6 +81,8 @@ def _read_all(path: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileF
     except OSError as error:
         raise SourceError(_absent(path)) from error
     frames, formats = zip(*(_read(file, where) for file in files), strict=True)
+    for file, frame in zip(files, frames, strict=True):
+        check_names(frame.columns, str(file))
     first = frames[0]
     for file, frame in zip(files[1:], frames[1:], strict=True):
         if set(frame.columns) != set(first.columns):

@@ -9,6 +9,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
+from loopline.contract.urls import without_secrets
 from loopline.data.columns import canonical_text
 from loopline.errors import SourceError
 from loopline.settings import Settings
@@ -45,7 +46,8 @@ class Sql:
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             reason = _hidden(str(getattr(error, "orig", None) or error), secrets, url)
             hint = _INSTALL if "psycopg" in reason and isinstance(error, ImportError) else ""
-            raise SourceError(f"{where['url']} cannot be read: {reason}{hint}") from None
+            shown = without_secrets(where["url"])
+            raise SourceError(f"{shown} cannot be read: {reason}{hint}") from None
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise SourceError(f"The query gives {', '.join(twice)} twice. Give each its own name.")
@@ -66,7 +68,7 @@ def _url(text: str, secrets: Mapping[str, str], root: Path) -> URL:
             url = make_url(_filled(text, secrets))
         except (sa.exc.ArgumentError, ValueError) as error:
             raise SourceError(
-                f"data.source.url is '{text}', which is no database URL such as "
+                f"data.source.url is '{without_secrets(text)}', which is no database URL such as "
                 f"postgresql://user:${{PASSWORD}}@host/database."
             ) from error
     parts: dict[str, Any] = {
@@ -74,7 +76,8 @@ def _url(text: str, secrets: Mapping[str, str], root: Path) -> URL:
         for part in ("username", "password", "host", "database")
         if isinstance(value := getattr(url, part), str)
     }
-    url = url.set(**parts)
+    query = {name: _all_filled(value, secrets) for name, value in url.query.items()}
+    url = url.set(**parts, query=query)
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         path = root / url.database
         if not path.is_file():  # SQLite would make an empty one
@@ -85,6 +88,12 @@ def _url(text: str, secrets: Mapping[str, str], root: Path) -> URL:
 
 def _filled(text: str, secrets: Mapping[str, str]) -> str:
     return _SECRET.sub(lambda found: secrets[found[1]], text)
+
+
+def _all_filled(value: str | tuple[str, ...], secrets: Mapping[str, str]) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return _filled(value, secrets)
+    return tuple(_filled(part, secrets) for part in value)
 
 
 def _hidden(message: str, secrets: Mapping[str, str], url: URL) -> str:
