@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loopline.cli.main import find_project, json_option, project_option
+from loopline.cli.main import find_project, json_option, plain, project_option
 
 if TYPE_CHECKING:
     from loopline.pipeline.check import Verdict
@@ -44,7 +44,7 @@ def _print(verdict: "Verdict") -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     state = click.style(f"{verdict.state:8}", fg=_COLOURS[verdict.state])
     for place, text in enumerate(verdict.said or ("",)):
-        lines = textwrap.wrap(text, width - 19, break_long_words=False) or [""]
+        lines = textwrap.wrap(plain(text), width - 19, break_long_words=False) or [""]
         mark = "" if place == 0 or verdict.state == "fault" else "- "
         for number, line in enumerate(lines):
             begin = f"{verdict.part:10} {state}" if place == number == 0 else " " * 19

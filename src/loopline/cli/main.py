@@ -122,6 +122,11 @@ def find_project(start: Path | None = None) -> Path:
     )
 
 
+def plain(text: str) -> str:
+    """Return `text` as a terminal may show it: names from data cannot move or hide anything."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
+
+
 def main() -> None:
     """Run the command line, and exit with its code."""
     try:
@@ -139,5 +144,5 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    click.echo(message, err=True)
+    click.echo(plain(message), err=True)
     sys.exit(code)

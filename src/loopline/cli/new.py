@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loopline.cli.main import plain
+
 if TYPE_CHECKING:
     from loopline.scaffold.create import Created
 
@@ -37,7 +39,7 @@ def command(name: str, data: Path, target: str, task: str | None, parent: Path |
 
     created = create(name, data, target, task=task, parent=parent)
     for line in _summary(created, data):
-        click.echo(line)
+        click.echo(plain(line))
 
 
 def _summary(created: "Created", data: Path) -> list[str]:

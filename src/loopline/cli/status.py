@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from loopline.cli.main import find_project, json_option, project_option
+from loopline.cli.main import find_project, json_option, plain, project_option
 
 
 @click.command(help="Say where this project's loop stands, and what is next.")
@@ -36,9 +36,9 @@ def command(as_json: bool, project: Path | None) -> None:
         done = found["last_action"]
         lines["last action"] = f"{done['kind']}, {done['outcome']} ({done['at']}): {done['why']}"
     for label, text in lines.items():
-        click.echo(f"  {label:<12}{text}")
+        click.echo(f"  {label:<12}{plain(text)}")
     for message in found["findings"]:
-        click.echo(f"    - {message}")
+        click.echo(f"    - {plain(message)}")
     click.echo("next")
     for step in found["next"]:
         click.echo(f"  {step}")

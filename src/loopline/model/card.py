@@ -125,8 +125,10 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return text that Markdown and HTML show as it is, on one line."""
-    text = " ".join(str(value).split())
-    for mark in "\\`*_[]<>|#":
+    """Return text that Markdown, HTML and terminals show as it is, on one line."""
+    words = " ".join(str(value).split())
+    text = "".join(sign if sign.isprintable() else "\ufffd" for sign in words)
+    text = text.replace("&", "&amp;")
+    for mark in "\\`*_~[]<>|#":
         text = text.replace(mark, "&lt;" if mark == "<" else f"\\{mark}")
     return text

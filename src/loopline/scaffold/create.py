@@ -19,12 +19,12 @@ from loopline.errors import LooplineError, SourceError
 from loopline.evaluation.behaviour import EXAMPLE
 from loopline.scaffold.guess import Guesses, guess
 from loopline.scaffold.target import guess_target, require_target
-from loopline.scaffold.write import contract_text
+from loopline.scaffold.write import comment, contract_text
 from loopline.settings import Settings
 
 _README = """# {name}
 
-`loopline.yaml` says what is predicted (`{target}`), from which data, and what is good enough.
+`loopline.yaml` says what is predicted ({target}), from which data, and what is good enough.
 
     loopline check     # is the contract right, does it fit the data? Changes nothing
     loopline run       # data -> trained, proven, registered version
@@ -74,7 +74,7 @@ def create(
     files = {
         "loopline.yaml": contract_text(name, source, missing, guesses),
         ".gitignore": ".loopline/\n__pycache__/\n",
-        "README.md": _README.format(name=name, target=target),
+        "README.md": _README.format(name=name, target=_code(target)),
         "tests/model/test_behaviour.py": EXAMPLE,
         ".loopline/loopline.schema.json": json.dumps(json_schema(), indent=2) + "\n",
     }
@@ -83,6 +83,13 @@ def create(
         (folder / path).write_text(text, encoding="utf-8")
     load(folder / "loopline.yaml")
     return Created(folder, guesses)
+
+
+def _code(text: str) -> str:
+    """Return `text` as code in Markdown, on one line, whatever backticks it holds."""
+    line = comment(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
 
 
 def _folder(name: str, parent: Path) -> Path:
