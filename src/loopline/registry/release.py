@@ -133,7 +133,7 @@ def _open(content: bytes, keys: Keys, place: tuple[str, str, int]) -> Release:
     name = f"Release {number} of {project} in {environment}"
     try:
         document = msgspec.json.decode(content, type=_Document)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise ReleaseError(f"{name} is not a release document: {error}.") from error
     signed = bytes(document.release)
     if not keys.verify(_PURPOSE + signed, document.signature):

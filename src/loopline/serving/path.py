@@ -10,7 +10,7 @@ import time
 
 import msgspec
 
-from loopline.errors import StoreError
+from loopline.errors import RequestError, StoreError
 from loopline.model.signature import Signature
 from loopline.serving.dialects.base import Content
 from loopline.serving.feedback import read_outcomes
@@ -60,11 +60,14 @@ class Path:
         request_id = f"{arrival:013x}{self._number:03x}{self._process}"
         model = self.router.choose(request_id) if version is None else self.router.named(version)
         speaks = model.dialects[dialect]
-        call = speaks.read(body, content)
-        if call.rows == 1:
-            rows = model.reader.one(call.values)
-        else:
-            rows = model.reader.many(call.values, call.rows)
+        try:
+            call = speaks.read(body, content)
+            if call.rows == 1:
+                rows = model.reader.one(call.values)
+            else:
+                rows = model.reader.many(call.values, call.rows)
+        except RecursionError:  # deep enough to be read, too deep to be shown in a message
+            raise RequestError("The body nests too deeply: a value is no list of lists.") from None
         outputs = model.outputs(await model.scores(rows))
         encoded = speaks.answer(call, outputs, request_id)
         latency = (time.perf_counter_ns() - started) // 1000

@@ -1,6 +1,6 @@
 """Reads a request's body off the wire, as far as HTTP goes: its type, encoding and size."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +8,11 @@ from loopline.serving.dialects.base import Content
 
 LARGEST_BODY = 32 * 2**20
 NO_CONTENT = Content("")
+
+_DECIDING = (
+    b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding",
+    b"inference-header-content-length",
+)  # fmt: skip
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -23,6 +28,21 @@ class RefusedError(Exception):
 
 class GoneError(Exception):
     """The caller went away while sending."""
+
+
+def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """Return the headers by name.
+
+    Raises:
+        RefusedError: one that decides something is there twice, and whoever stands before this
+            server may go by the other one.
+    """
+    known = dict(headers)
+    if len(known) < len(headers):
+        for name in _DECIDING:
+            if sum(name == other for other, _ in headers) > 1:
+                raise RefusedError(400, f"The header {name.decode()} is there more than once.")
+    return known
 
 
 def read_content(headers: Mapping[bytes, bytes], takes: tuple[str, ...]) -> Content:

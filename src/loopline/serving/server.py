@@ -29,6 +29,7 @@ from loopline.serving.metrics import Metrics
 from loopline.serving.models import Model, load
 from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
+from loopline.serving.transport import BoundedHttp
 from loopline.settings import Settings
 from loopline.store.objects import Objects
 
@@ -82,7 +83,7 @@ class _Stopping:
         config = uvicorn.Config(
             app,
             interface="asgi3",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             loop="auto",
             lifespan="off",

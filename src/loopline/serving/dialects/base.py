@@ -6,6 +6,7 @@ order in which a caller sends its columns. It knows bytes and columns, and nothi
 What is made for every request is a msgspec structure: a frozen dataclass takes ten times as long.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -18,6 +19,8 @@ from loopline.model.signature import Signature
 
 _LAYOUTS = 64
 """Orders of columns remembered for a version; callers use one or two."""
+_LONGEST_LAYOUT = 100_000
+"""Characters of names; a longer order is worked out each time, so that callers fill no memory."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -105,7 +108,7 @@ class Inputs:
             return known
         places: Mapping[str, int] = {name: place for place, name in enumerate(names)}
         if len(places) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
             raise RequestError(f"The request has {_listed(twice)} more than once.")
         inputs = self.signature.inputs
         absent = [column.name for column in inputs if column.required and column.name not in places]
@@ -117,7 +120,7 @@ class Inputs:
         order = [places.get(name, len(names)) for name in self.names]
         pick = itemgetter(*order) if len(order) > 1 else lambda all_: [all_[order[0]]]
         layout = Layout(pick, unknown=len(set(names) - set(self.names)))
-        if len(self._layouts) < _LAYOUTS:
+        if len(self._layouts) < _LAYOUTS and sum(map(len, names), len(names)) < _LONGEST_LAYOUT:
             self._layouts[names] = layout
         return layout
 

@@ -7,7 +7,7 @@ no JSON, this answers null; where it refuses rows without names, the signature's
 
 import csv
 import io
-import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +44,8 @@ class _Body(msgspec.Struct):
     params: dict[str, Any] | None = None
 
 
+# A text is matched as a whole, closed or not, so that nothing is searched twice.
+_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|NaN', re.DOTALL)
 _decode = msgspec.json.Decoder(_Body).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -68,7 +70,7 @@ class Mlflow:
             return self._table(*_csv(body), wanted=_WANTED[0])
         try:
             # MLflow's client writes NaN, which is no JSON, for what is missing in a dataframe.
-            request = _decode_with_nan(body) if b"NaN" in body else _decode(body)
+            request = _decode(_nan_as_null(body) if b"NaN" in body else body)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"This is no scoring request: {error!s:.300}.") from None
         given = [form for form in _FORMS if getattr(request, form) is not None]
@@ -178,12 +180,8 @@ class Mlflow:
         return self._table(list(lists), rows, wanted=wanted)
 
 
-def _decode_with_nan(body: bytes) -> _Body:
-    def constant(name: str) -> None:
-        if name != "NaN":
-            raise ValueError(f"{name} is no number")
-
-    return msgspec.convert(json.loads(body, parse_constant=constant), _Body)
+def _nan_as_null(body: bytes) -> bytes:
+    return _NAN.sub(lambda found: b"null" if found[0] == b"NaN" else found[0], body)
 
 
 def _as_predicted(classes: Sequence[str]) -> dict[str, Any]:
