@@ -1,11 +1,13 @@
 """Start Loopline's own commands as child processes that end when their parent ends."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 STOP_SECONDS = 15.0
@@ -21,7 +23,9 @@ def start(
     Its output goes to `log`, or where the caller's goes. On Linux it gets SIGTERM when the
     caller dies, however it dies.
     """
-    command = [sys.executable, "-m", "loopline", *arguments]
+    # -P: a file in the project named like a library is not imported in its place.
+    command = [sys.executable, "-P", "-m", "loopline", *arguments]
+    with_us = partial(_end_with, os.getpid()) if sys.platform == "linux" else None
     output = None
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +37,8 @@ def start(
             env=dict(environment),
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
-            # Safe here: the function only makes one system call and starts no thread.
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            # Safe here: the function only makes system calls and starts no thread.
+            preexec_fn=with_us,  # noqa: PLW1509
         )
     finally:
         if output is not None:
@@ -87,5 +91,7 @@ def run_together(
             signal.signal(number, handler)
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(1)

@@ -19,7 +19,7 @@ class Settings:
 
     home: Path
     """`LOOPLINE_HOME`: keys, logs, caches; by default `.loopline` in the project."""
-    database_url: str
+    database_url: str = field(repr=False)
     """`LOOPLINE_DATABASE`: the ledger, runs and counts; by default SQLite in the home."""
     store_url: str
     """`LOOPLINE_STORE`: bundles, snapshots, releases; by default a folder in the home."""
@@ -27,9 +27,9 @@ class Settings:
     """`LOOPLINE_MLFLOW` or `MLFLOW_TRACKING_URI`: where runs are mirrored; `off` for nowhere."""
     actor: str
     """`LOOPLINE_ACTOR`: who acts, as the ledger writes it; by default the user's login."""
-    token: str | None
+    token: str | None = field(repr=False)
     """`LOOPLINE_TOKEN`: what callers of the server must show; needed beyond loopback."""
-    webhook: str | None
+    webhook: str | None = field(repr=False)
     """`LOOPLINE_WEBHOOK`: where alerts are posted."""
     webhook_private: bool = False
     """`LOOPLINE_WEBHOOK_PRIVATE`: 1 lets alerts go to loopback and private addresses."""

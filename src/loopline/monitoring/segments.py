@@ -5,7 +5,8 @@ and types of that version's signature. The columns that Loopline adds come first
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +73,28 @@ class Stretch:
     frame ends and its row there."""
 
 
+@contextmanager
+def _of_a_server() -> Iterator[None]:
+    """Let a segment wait that holds what no server wrote, instead of stopping all watching.
+
+    Raises:
+        MonitoringError: the block failed on it.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, OverflowError, RecursionError) as error:
+        raise MonitoringError(
+            f"A frame is none that a server wrote ({type(error).__name__}: {error!s:.100})."
+        ) from error
+
+
+@_of_a_server()
 def gather(frames: Iterable[tuple[list[Any], int]], start: int, until: int | None) -> Stretch:
-    """Gather frames, up to the one that ends at `until` or as far as they go."""
+    """Gather frames, up to the one that ends at `until` or as far as they go.
+
+    Raises:
+        MonitoringError: a frame is none that a server wrote.
+    """
     stretch = Stretch(end=start)
     for payload, end in frames:
         if until is not None and end > until:
@@ -86,13 +107,22 @@ def gather(frames: Iterable[tuple[list[Any], int]], start: int, until: int | Non
             _add_labels(stretch, payload, end)
         elif kind == "e":
             _, arrival, error, status, _, version = payload
-            stretch.errors[int(version), arrival // HOUR, f"{status} {error}"] += 1
+            hour = _version(version), arrival // HOUR
+            stretch.errors[*hour, f"{int(status)} {error}"] += 1
     return stretch
+
+
+def _version(number: int) -> int:
+    if not 0 < number < 2**31:
+        raise ValueError("no version")
+    return number
 
 
 def _add_prediction(stretch: Stretch, payload: list[Any]) -> None:
     _, request, client, arrival, version, shadow, latency, caller, rows, inputs, outputs = payload
-    key = (int(version), bool(shadow))
+    if any(len(values) != rows for values in inputs + outputs):
+        raise ValueError("columns of several lengths")  # and so many rows are never made up
+    key = (_version(version), bool(shadow))
     found = stretch.predictions.get(key)
     if found is None:
         found = stretch.predictions[key] = Predictions(
@@ -136,6 +166,7 @@ class Typed:
     is_plausible: np.ndarray
 
 
+@_of_a_server()
 def typed(predictions: Predictions, signature: Signature, environment: str) -> Typed:
     """Give the rows of one version their names and types.
 

@@ -49,7 +49,7 @@ def start_mirror(root: Path, settings: Settings) -> str:
     with log.open("ab") as output:
         # The child forks and ends at once, so that nobody has to wait for the one that works.
         subprocess.run(
-            [sys.executable, "-m", __name__, str(root.resolve())],
+            [sys.executable, "-P", "-m", __name__, str(root.resolve())],
             cwd=root,
             env=dict(settings.environment) | _QUIET,
             stdin=subprocess.DEVNULL,

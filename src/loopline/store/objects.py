@@ -159,10 +159,12 @@ def _folder(url: str) -> Path | None:
     if "://" not in url:
         return Path(url).absolute()
     parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or parts.query or parts.fragment:
+    if parts.scheme not in SCHEMES or parts.query or parts.fragment or parts.password is not None:
+        # Not repeated: what does not belong there is often a key.
         raise StoreError(
-            f"{url} is not a store's URL. It is a folder, or starts with one of "
-            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}, without ? and #."
+            "This is not a store's URL. It is a folder, or starts with one of "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}, without ?, # and a password; "
+            "credentials of a cloud come from its usual environment variables."
         )
     if parts.scheme != "file":
         if not parts.netloc or ".." in parts.path.split("/"):

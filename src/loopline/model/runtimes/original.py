@@ -29,6 +29,8 @@ __all__ = ["OriginalRuntime"]
 START_SECONDS = 60.0
 """How long a worker may take to load its model and the libraries behind it."""
 ANSWER_SECONDS = 30.0
+_SERVERS_OWN = {"LOOPLINE_TOKEN", "LOOPLINE_WEBHOOK", "LOOPLINE_DATABASE"}
+"""What a model's own code has no business with."""
 
 
 class OriginalRuntime:
@@ -49,7 +51,8 @@ class OriginalRuntime:
         self._prefix = bundle.prefix
         # One thread each for numerical libraries: waiting threads cost more than they bring.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        self._environment = {**environment, **threads}
+        own = {name: value for name, value in environment.items() if name not in _SERVERS_OWN}
+        self._environment = {**own, **threads}
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -92,7 +95,8 @@ class OriginalRuntime:
             return self._worker
         self._end()
         self._worker = subprocess.Popen(
-            [sys.executable, "-m", "loopline.model.runtimes.worker", self._argument],
+            # -P: what lies in the current folder is not imported.
+            [sys.executable, "-P", "-m", "loopline.model.runtimes.worker", self._argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment,

@@ -23,6 +23,8 @@ from loopline.monitoring.channels.base import Alert
 __all__ = ["Webhook"]
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_METADATA = {ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16")}
+"""Where clouds answer their own machines, outside of the link-local addresses."""
 
 
 class Webhook:
@@ -139,10 +141,13 @@ def _may_connect(address: IPv4Address | IPv6Address, private: bool) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return _may_connect(inner, private)
-        if address.teredo is not None:
+        # Other ways to write an IPv4 address, and blocks that lead somewhere local or nowhere.
+        is_odd = address.teredo is not None or address.is_site_local or address.is_reserved
+        if is_odd and not address.is_loopback:
             return False
     # Link-local addresses hold the clouds' metadata services, with their credentials.
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    is_inner = address.is_link_local or address in _METADATA
+    if is_inner or address.is_multicast or address.is_unspecified:
         return False
     return address.is_global or (private and (address.is_private or address.is_loopback))
 
