@@ -82,7 +82,7 @@ def test_findings_of_a_version_that_no_longer_serves_are_closed(
     elsewhere = finding(id="elsewhere", environment="staging")
     findings.record([finding(), finding(id="of the next", version=4), elsewhere], now=NOW)
 
-    findings.close({"production": {4}}, now=NOW)
+    findings.close({"production": {4}}, {}, now=NOW)
 
     assert list(findings.open()) == ["of the next", "elsewhere"]
     [event] = ledger.events(kinds=["finding.resolved"])

@@ -88,6 +88,16 @@ class World:
     def look(self, now: datetime) -> Pass:
         return self.watch().once(now)
 
+    def amend(self, *changes: tuple[str, str]) -> None:
+        """Edit the contract: texts and what replaces them."""
+        path = self.space.root / "loopline.yaml"
+        text = path.read_text()
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        path.write_text(text)
+        self.space = Workspace(self.space.root, self.space.settings)
+
     def version(self, *, digest: str = "", reasons: tuple[str, ...] = ()) -> ModelVersion:
         """Register a version that was made from the real rows."""
         number = next(self._numbers)

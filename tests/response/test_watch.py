@@ -116,6 +116,21 @@ def test_after_a_rollback_the_bad_version_is_left_and_its_findings_are_closed(
     assert world.kinds("release") == ["release.written"] * 3
 
 
+def test_a_rollback_that_fails_is_recorded_and_holds_up_no_alert(world: Any, day: Day) -> None:
+    good = world.version()
+    world.serve(good)
+    world.serve(world.version())
+    world.traffic(2, day(3), change=in_french)
+    world.space.objects.put(f"{good.bundle}/profile.bin", b"damaged")
+
+    [rollback, alert] = world.look(day(3.1)).actions
+
+    assert (rollback.kind, rollback.outcome) == ("rollback", "failed")
+    assert "profile.bin is not what was signed" in rollback.why
+    assert (alert.kind, alert.outcome) == ("alert", "done")
+    assert world.space.registry.serving("production").number == 2
+
+
 def test_too_little_traffic_decides_nothing(world: Any, day: Day) -> None:
     world.serve(world.version())
     world.serve(world.version())
@@ -206,6 +221,69 @@ def missed(world: Any, day: Day) -> ModelVersion:
     return champion
 
 
+def test_a_goal_that_the_contract_drops_is_no_longer_missed(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.outcomes(world.traffic(1, day(3), change=hopeless), day(4))
+    assert "goal" in {finding.kind for finding in world.look(day(5)).findings}
+
+    world.amend(
+        ("  - {metric: roc_auc, at_least: 0.7}\n", ""),
+        ("  - {metric: cost_per_prediction, below_baseline_by: 5%}\n", ""),
+    )
+    seen = world.look(day(40))
+
+    assert {finding.kind for finding in seen.findings} == {"drift"}
+    assert seen.news[0].message == "loopline.yaml says nothing of roc_auc any more."
+    assert seen.actions == ()
+
+
+def test_two_goals_for_one_metric_are_one_finding_while_either_is_missed(
+    world: Any, day: Day
+) -> None:
+    met = "  - {metric: roc_auc, at_least: 0.7}"
+    world.amend((met, f"  - {{metric: roc_auc, at_least: 0.99}}\n{met}"))
+    world.serve(world.version())
+    world.outcomes(world.traffic(1, day(3)), day(4))
+
+    seen = [world.look(day(5 + place / 100)) for place in range(3)]
+
+    assert [[finding.limit for finding in one.findings] for one in seen] == [[0.99]] * 3
+    assert world.kinds("finding.") == ["finding.opened"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            [
+                ("task: binary", "task: regression"),
+                ('  positive: "1"\n', ""),
+                ("false_positive: 5, false_negative: 1", "under: 5, over: 1"),
+                ("roc_auc, at_least: 0.7", "mae, at_most: 3"),
+                ("selection_rate, ratio_at_least: 0.3", "mae, difference_at_most: 3"),
+            ],
+            "it answers a binary question, and loopline.yaml has a regression one.",
+        ),
+        (
+            [('positive: "1"', 'positive: "0"')],
+            "its probability is that of 1, and loopline.yaml says positive: 0.",
+        ),
+    ],
+)
+def test_a_version_made_for_another_problem_is_not_judged_by_this_one(
+    world: Any, day: Day, changes: list[tuple[str, str]], expected: str
+) -> None:
+    world.serve(world.version())
+    world.outcomes(world.traffic(1, day(3)), day(4))
+    world.amend(*changes)
+
+    seen = world.look(day(5))
+
+    assert seen.watched[0].performance is None
+    assert seen.watched[0].drift
+    assert seen.notes == (f"The goals of credit:1 in production are not judged: {expected}",)
+
+
 def test_a_missed_goal_retrains_and_a_better_challenger_takes_over(world: Any, day: Day) -> None:
     missed(world, day)
     asked = []
@@ -243,6 +321,41 @@ def test_the_champion_again_is_no_challenger(world: Any, day: Day) -> None:
 
     assert retraining.outcome == "refused"
     assert "nothing new to learn" in retraining.why
+
+
+def test_a_challenger_that_cannot_be_released_is_recorded_and_not_trained_at_each_look(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    challenger = world.version()
+    world.space.objects.put(f"{challenger.bundle}/profile.bin", b"damaged")
+    trained = []
+    world.retrain = lambda now: trained.append(now) or challenger
+    world.outcomes(world.traffic(1, day(3), change=hopeless), day(4))
+
+    [_, retrain] = world.look(day(5)).actions
+    world.look(day(5.001))
+
+    assert (retrain.kind, retrain.outcome) == ("retrain", "failed")
+    assert "credit:2 passed its gate, but could not be promoted" in retrain.why
+    assert trained == [day(5)]
+
+
+def test_environments_that_ask_in_one_pass_share_one_challenger(world: Any, day: Day) -> None:
+    version = world.version()
+    challenger = world.version()
+    trained = []
+    world.retrain = lambda now: trained.append(now) or challenger
+    for environment in ("dev", "production"):
+        world.serve(version, environment)
+        truth = world.traffic(1, day(3), change=hopeless, environment=environment)
+        world.outcomes(truth, day(4))
+
+    actions = world.look(day(5)).actions
+
+    done = [(one.environment, one.outcome) for one in actions if one.kind == "retrain"]
+    assert done == [("dev", "done"), ("production", "done")]
+    assert trained == [day(5)]
 
 
 def test_a_retraining_that_fails_is_recorded_and_the_watch_goes_on(world: Any, day: Day) -> None:

@@ -118,7 +118,7 @@ class Findings:
         """Write to the ledger what of `judged` is news, and return that."""
         known = self.open()
         news = []
-        for found in judged:
+        for found in _by_cause(judged):
             before = known.get(found.id)
             finding = found if before is None else replace(found, found_at=before.found_at)
             if finding.status == RESOLVED:
@@ -132,23 +132,38 @@ class Findings:
                 news.append(finding)
         return news
 
-    def close(self, serving: Mapping[str, Collection[int]], *, now: datetime) -> list[Finding]:
-        """Resolve what concerns a version that its environment no longer serves.
+    def close(
+        self,
+        serving: Mapping[str, Collection[int]],
+        promised: Mapping[str, Collection[str]],
+        *,
+        now: datetime,
+    ) -> list[Finding]:
+        """Resolve what concerns a version that no longer serves, or that nobody asks for any more.
 
-        `serving` says which versions each environment serves; of one that it does not name,
-        nothing is known.
+        `serving` says which versions each environment serves, `promised` of which subjects there
+        are findings of a kind; what they do not name stays as it is.
         """
-        gone = [
-            replace(
-                finding,
-                status=RESOLVED,
-                message=f"{finding.project}:{finding.version} no longer serves in "
-                f"{finding.environment}.",
-            )
-            for finding in self.open().values()
-            if finding.version not in serving.get(finding.environment, (finding.version,))
-        ]
+        gone = []
+        for finding in self.open().values():
+            why = None
+            if finding.version not in serving.get(finding.environment, (finding.version,)):
+                name = f"{finding.project}:{finding.version}"
+                why = f"{name} no longer serves in {finding.environment}."
+            elif finding.subject not in promised.get(finding.kind, (finding.subject,)):
+                why = f"loopline.yaml says nothing of {finding.subject} any more."
+            if why is not None:
+                gone.append(replace(finding, status=RESOLVED, message=why))
         return self.record(gone, now=now)
+
+
+def _by_cause(judged: Iterable[Finding]) -> list[Finding]:
+    """Return one judgement per cause: of two goals for one metric, the one that is missed."""
+    found: dict[str, Finding] = {}
+    for one in judged:
+        if one.id not in found or found[one.id].status == RESOLVED:
+            found[one.id] = one
+    return list(found.values())
 
 
 def _has_moved(before: Finding, now: Finding) -> bool:

@@ -15,6 +15,17 @@ from loopline.monitoring.performance import Performance
 from loopline.monitoring.service import Service
 
 
+def promised(contract: Contract) -> dict[str, set[str]]:
+    """Return what the contract has goals and fairness rules for: findings' kinds to subjects."""
+    metrics = {goal.metric for goal in contract.goals}
+    service = {metric for metric in metrics if METRICS[metric].service}
+    return {
+        "goal": metrics - service,
+        "service": service,
+        "fairness": {f"{rule.metric} by {rule.by}" for rule in contract.fairness},
+    }
+
+
 def of_labels(contract: Contract, subject: Subject, found: Performance) -> list[Finding]:
     """Judge the goals and fairness rules that rest on labels."""
     judged = [

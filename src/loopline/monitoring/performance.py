@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from loopline.contract.schema import Contract
-from loopline.data.columns import Columns, from_frame
+from loopline.contract.schema import Contract, Problem
+from loopline.data.columns import Columns, canonical_text, from_frame
 from loopline.evaluation.diagnosis import calibration
 from loopline.evaluation.fairness import fairness
 from loopline.evaluation.metrics import Answer, Scorecard
+from loopline.model.signature import Signature
 from loopline.monitoring import labels
 from loopline.monitoring.fold import stored_name
 from loopline.monitoring.labels import TRUTH
@@ -46,6 +47,19 @@ class Performance:
     def coverage(self) -> float:
         """The share of rows with a label."""
         return self.labels / self.rows if self.rows else 0.0
+
+
+def misfit(problem: Problem, signature: Signature) -> str | None:
+    """Return why a version cannot be judged by what the contract asks now, if it cannot."""
+    if problem.task != signature.task:
+        return f"it answers a {signature.task} question, and loopline.yaml has a {problem.task} one"
+    positive = pl.Series([canonical_text(problem.positive)], dtype=pl.String)
+    if signature.task == "binary" and labels.truth(positive, signature)[0] == 0:
+        return (
+            f"its probability is that of {signature.classes[1]}, and loopline.yaml says "
+            f"positive: {problem.positive}"
+        )
+    return None
 
 
 def measure(

@@ -148,6 +148,8 @@ class Survey:
         predictions = fold.table(self._contract.project)
         if not self._tables.exists(predictions):
             return None
+        if performance.misfit(self._contract.problem, reference.signature) is not None:
+            return None
         place = (environment, reference.version)
         state = (self._tables.version(predictions), known.version, window)
         before = self._judged.get(place)

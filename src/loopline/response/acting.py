@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
 from loopline.contract.schema import Contract
-from loopline.errors import ChannelError, MoveRefusedError
+from loopline.errors import ChannelError, LooplineError, MoveRefusedError
 from loopline.monitoring.channels.base import Alert, Channel
 from loopline.registry.promotion import rollback
 from loopline.registry.versions import Registry
@@ -32,7 +33,8 @@ class Acting:
         """`retrain` is None where nothing may be trained: such an action is refused."""
         self._contract = contract
         self._registry = registry
-        self._retrain = retrain
+        # Two environments that ask in one pass get one challenger: what is known is the same.
+        self._retrain = None if retrain is None else lru_cache(maxsize=1)(retrain)
         self._channels = channels
         self._history: list[Action] = []
         self._read = 0
@@ -103,6 +105,8 @@ class Acting:
             )
         except MoveRefusedError as error:
             return Outcome(REFUSED, f"{decision.why} {error}")
+        except LooplineError as error:  # a damaged bundle, say: people must hear of it all the same
+            return Outcome(FAILED, f"{decision.why} Rolling back failed: {error}")
         return Outcome(DONE, decision.why, {"serves": released.version, "release": released.number})
 
     def _challenge(

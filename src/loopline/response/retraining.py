@@ -65,6 +65,9 @@ def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
         )
     except (GateFailedError, MoveRefusedError) as error:
         return Outcome(REFUSED, str(error), detail)
+    except LooplineError as error:
+        why = f"{challenger.name} passed its gate, but could not be promoted: {error}"
+        return Outcome(FAILED, why, detail)
     if isinstance(promoted, Release):
         return Outcome(DONE, f"{challenger.name} passed its gate and took over.", detail)
     return Outcome(

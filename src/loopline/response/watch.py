@@ -9,12 +9,12 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from loopline.errors import BundleRefusedError, ReleaseError, UnknownVersionError
-from loopline.monitoring import fold, labels
+from loopline.errors import BundleRefusedError, ReleaseError, StoreError, UnknownVersionError
+from loopline.monitoring import fold, goals, labels, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
 from loopline.monitoring.fold import Fold, Folded
@@ -102,10 +102,15 @@ class Watch:
                     seen, found = self._survey.look(environment, served, reference, known, now)
                     watched.append(seen)
                     judged += found
+                    why = performance.misfit(self._space.contract.problem, reference.signature)
+                    if why is not None:
+                        name = f"{self._project}:{served.version} in {environment}"
+                        notes.append(f"The goals of {name} are not judged: {why}.")
             except (ReleaseError, BundleRefusedError, UnknownVersionError) as error:
                 notes.append(f"{environment} cannot be watched: {error}")
         news = self._findings.record(judged, now=now)
-        news += self._findings.close(serving, now=now)
+        promised = goals.promised(self._space.contract)
+        news += self._findings.close(serving, promised, now=now)
         return Pass(
             project=self._project,
             at=iso(now),
@@ -174,7 +179,8 @@ class Watch:
 
         def renew() -> None:
             while not done.wait(LEASE_SECONDS / 3):
-                take()
+                with suppress(StoreError):  # a database that is away for a moment is asked again
+                    take()
 
         if not take():
             yield False
