@@ -104,10 +104,15 @@ def tell(folder: Path, say: Say) -> None:
 
 
 def _make_project(folder: Path, every: pl.DataFrame) -> None:
-    if folder.exists() and any(folder.iterdir()):
+    if (folder / MARK).is_file():
         raise LooplineError(
-            f"{folder} is there already. Look at it, replace it with: loopline demo --replace, or "
-            "name another folder: loopline demo --dir DIR"
+            f"{folder} holds a demo already. Look at it, make it anew with: loopline demo "
+            f"--replace --dir {folder}, or name another folder: loopline demo --dir DIR"
+        )
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise LooplineError(
+            f"{folder} is there already, and is no demo, so it is left as it is. Name another "
+            "folder: loopline demo --dir DIR"
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()

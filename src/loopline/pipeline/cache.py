@@ -13,23 +13,26 @@ import msgspec
 import loopline
 from loopline.data.sources.base import stamp
 from loopline.settings import Settings
+from loopline.training.provenance import own_code
 
 
 def _path(settings: Settings) -> Path:
     return settings.home / "cache" / "run.json"
 
 
-def fingerprint(root: Path, source: Any) -> dict[str, Any] | None:
+def fingerprint(root: Path, settings: Settings, source: Any) -> dict[str, Any] | None:
     """Return what a run depends on, or None where that cannot be told cheaply (a database)."""
     files = stamp(source, root)
     if files is None:
         return None
-    own = sorted([*root.glob("*.py"), *root.glob("tests/model/**/*.py")])
+    places = f"{settings.database_url}\n{settings.store_url}".encode()
     return {
         "loopline": loopline.__version__,
         "contract": _digest(root / "loopline.yaml"),
-        "code": {str(path.relative_to(root)): _digest(path) for path in own},
+        "code": {str(path.relative_to(root)): _digest(path) for path in own_code(root)},
         "source": files,
+        # Where its version is: as a hash, since a URL may hold a password.
+        "places": hashlib.sha256(places).hexdigest(),
     }
 
 
@@ -40,7 +43,7 @@ def find(root: Path, settings: Settings) -> dict[str, Any] | None:
     except (OSError, msgspec.DecodeError):
         return None
     try:
-        now = fingerprint(root, kept["data_source"])
+        now = fingerprint(root, settings, kept["data_source"])
     except OSError:
         return None
     # Through JSON, so that what was stored and what is found now have the same types.

@@ -24,9 +24,10 @@ class Workspace:
     settings: Settings
 
     @classmethod
-    def open(cls, root: Path) -> Self:
+    def open(cls, root: Path | str) -> Self:
         """Open the project in `root`; reads the environment."""
-        return cls(root=root.resolve(), settings=Settings.read(root.resolve()))
+        root = Path(root).resolve()
+        return cls(root=root, settings=Settings.read(root))
 
     @cached_property
     def contract(self) -> Contract:
