@@ -104,6 +104,18 @@ def test_outcomes_of_unknown_predictions_are_counted(tables: Tables) -> None:
     assert labels.read(tables, "credit").unknown(frame) == 2
 
 
+def test_labels_are_read_again_only_when_some_came(tables: Tables) -> None:
+    fold(tables, ["f", 1, [["a-0", None, "1", None]]])
+    first = labels.read(tables, "credit")
+
+    again = labels.read(tables, "credit", first)
+    fold(tables, ["f", 2, [["a-0", None, "0", None]]], segment="credit/dev/2-2-ab.log")
+    corrected = labels.read(tables, "credit", first)
+
+    assert again is first
+    assert corrected.by_id[TRUTH].to_list() == ["0"]
+
+
 def test_without_any_outcome_nothing_has_a_label(tables: Tables) -> None:
     assert joined(tables, ("a-0", "k")) == [None]
 

@@ -1,5 +1,6 @@
 """One pass over everything, from real traffic in the log to what is done about it."""
 
+import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -462,9 +463,16 @@ def test_corrections_are_written_once(world: Any, day: Day) -> None:
 def test_outcomes_of_predictions_that_were_never_made_are_counted(world: Any, day: Day) -> None:
     world.serve(world.version())
     world.traffic(1, day(3))
-    world.outcomes({"never-0": "1", "never-1": "0"}, day(4))
+    watch = world.watch()
 
-    assert world.look(day(5)).unknown == 2
+    counted = [watch.once(day(4)).unknown]
+    world.outcomes({"never-0": "1", "r9x0-0": "0"}, day(4))
+    counted.append(watch.once(day(4.1)).unknown)
+    world._numbers = itertools.count(9)  # the next prediction is one that had an outcome already
+    world.traffic(1, day(4.2))
+    counted.append(watch.once(day(4.3)).unknown)
+
+    assert counted == [0, 2, 1]
 
 
 def test_a_bundle_that_was_tampered_with_is_said_and_the_rest_is_watched(

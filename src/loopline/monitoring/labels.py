@@ -82,9 +82,11 @@ class Labels:
         return sum(int(found.item()) for found in pl.collect_all(lost))
 
 
-def read(tables: Tables, project: str) -> Labels:
-    """Return the labels of a project as they stand."""
+def read(tables: Tables, project: str, before: Labels | None = None) -> Labels:
+    """Return the labels of a project as they stand: `before`, where nothing came since."""
     version = tables.version(table(project)) if tables.exists(table(project)) else -1
+    if before is not None and before.version == version:
+        return before
     if version >= 0:
         rows = tables.scan(table(project), version)
     else:

@@ -69,20 +69,24 @@ def measure(
 
     `rows` are one version's plausible predictions in one environment, joined with labels.
     """
-    span = _span(windows)
+    span, minimum = _span(windows), contract.monitor.minimum_labels
     hour = pl.col("event_time").dt.epoch("us") // HOUR
     inside = rows.filter(span).with_columns(hour.alias(_HOUR))
-    labelled = inside.group_by(_HOUR).agg(pl.col(TRUTH).count()).collect()
-    found = mature(windows, dict(labelled.iter_rows()), contract.monitor.minimum_labels)
+    hours = inside.group_by(_HOUR).agg(pl.col(TRUTH).count(), pl.len().alias("rows")).collect()
+    found = mature(windows, dict(hours.select(_HOUR, TRUTH).iter_rows()), minimum)
     if found is None:
         return None
-    # In one order, so that the same rows give the same figures to the last bit.
-    frame = inside.filter(_span([found])).sort("prediction_id").collect()
+    within = pl.col(_HOUR).is_between(found.first, found.last - 1)
+    rows_there = int(hours.filter(within)["rows"].sum())
+    # In one order, so that the same rows give the same figures to the last bit; those without a
+    # label, which may be most of millions, are not brought here.
+    labelled = inside.filter(_span([found]) & pl.col(TRUTH).is_not_null())
+    frame = labelled.sort("prediction_id").collect()
     truth = labels.truth(frame[TRUTH], reference.signature)
     known = np.flatnonzero(np.isfinite(truth))
-    if len(known) < contract.monitor.minimum_labels:  # labels that are none of the classes
+    if len(known) < minimum:  # labels that are none of the classes
         return None
-    return _figures(contract, reference, frame[known], truth[known], found, len(frame))
+    return _figures(contract, reference, frame[known], truth[known], found, rows_there)
 
 
 def _span(windows: list[Window]) -> pl.Expr:

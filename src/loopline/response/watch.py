@@ -75,7 +75,8 @@ class Watch:
         self._findings = Findings(workspace.ledger)
         self._acting = Acting(contract, registry, retrain, channels)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._unknown: tuple[object, int] = (None, 0)
+        self._labels: Labels | None = None
+        self._unknown: tuple[tuple[int, int] | None, int] = (None, 0)
 
     def once(self, now: datetime) -> Pass:
         """Look at everything once, as of `now`."""
@@ -87,7 +88,7 @@ class Watch:
 
     def _look(self, now: datetime) -> Pass:
         folded = self._fold()
-        known = labels.read(self._space.tables, self._project)
+        known = self._labels = labels.read(self._space.tables, self._project, self._labels)
         self._note_corrections(known.corrected, now)
         notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
         watched: list[Watched] = []
@@ -163,9 +164,12 @@ class Watch:
         if known.version < 0 or not self._space.tables.exists(key):
             return len(known.by_id) + len(known.by_key)
         state = (known.version, self._space.tables.version(key))
-        if self._unknown[0] != state:
-            self._unknown = (state, known.unknown(self._space.tables.scan(key)))
-        return self._unknown[1]
+        before, unknown = self._unknown
+        # Predictions only come, so what no outcome lacked it will not lack.
+        if before is None or before[0] != state[0] or (before != state and unknown):
+            unknown = known.unknown(self._space.tables.scan(key))
+        self._unknown = (state, unknown)
+        return unknown
 
     @contextmanager
     def _lease(self) -> Iterator[bool]:
