@@ -1,5 +1,7 @@
 """What a run remembers, so that the next one can tell that nothing has changed."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from loopline.contract.schema import Contract
 from loopline.pipeline import cache
 from loopline.pipeline.run import run
 from loopline.pipeline.workspace import Workspace
+from loopline.settings import Settings
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 CONTRACT = """
@@ -48,3 +51,95 @@ def test_only_a_run_that_dev_serves_stands_for_the_next_one(space: Workspace) ->
 
     (space.root / "loopline.yaml").write_text(CONTRACT.replace("trials: 1", "trials: 2"))
     assert cache.find(space.root, space.settings) is None
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Workspace:
+    """A place where an earlier run is remembered, without what it made."""
+    (tmp_path / "loopline.yaml").write_text(CONTRACT)
+    (tmp_path / "credit.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "model.py").write_text("from features.encode import build\n")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "encode.py").write_text("build = 1\n")
+    space = Workspace(tmp_path, Settings.read(tmp_path, {}))
+    depends_on = cache.fingerprint(tmp_path, space.settings, "credit.csv")
+    cache.keep(space.settings, depends_on, "credit.csv", {"version": "credit:1"})
+    return space
+
+
+def test_what_a_run_came_to_is_remembered_where_nothing_changed(known: Workspace) -> None:
+    assert cache.find(known.root, known.settings) == {"version": "credit:1"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("loopline.yaml", CONTRACT + "\n# other\n"),
+        ("credit.csv", "a,b\n1,2\n3,4\n"),
+        ("model.py", "build = 2\n"),
+        ("features/encode.py", "build = 2\n"),
+        ("features/other.py", ""),
+        ("tests/model/test_direction.py", ""),
+    ],
+)
+def test_whatever_a_run_depends_on_is_seen_to_change(
+    known: Workspace, file: str, text: str
+) -> None:
+    path = known.root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+    assert cache.find(known.root, known.settings) is None
+
+
+@pytest.mark.parametrize("file", ["loopline.yaml", "credit.csv", ".loopline/cache/run.json"])
+def test_what_is_gone_is_no_reason_to_fail(known: Workspace, file: str) -> None:
+    (known.root / file).unlink()
+
+    assert cache.find(known.root, known.settings) is None
+
+
+@pytest.mark.parametrize("name", ["LOOPLINE_DATABASE", "LOOPLINE_STORE"])
+def test_another_place_has_no_version_yet(known: Workspace, name: str) -> None:
+    url = "postgresql://ada:secret@db/loops" if name.endswith("BASE") else "s3://elsewhere"
+
+    assert cache.find(known.root, Settings.read(known.root, {name: url})) is None
+    elsewhere = Settings.read(known.root, {name: url})
+    assert "secret" not in str(cache.fingerprint(known.root, elsewhere, "credit.csv"))
+
+
+def test_an_environment_s_packages_are_not_the_team_s_code(known: Workspace) -> None:
+    environment = known.root / "env"
+    for folder in (environment / "lib", known.root / ".hidden", known.root / "x" / "site-packages"):
+        folder.mkdir(parents=True)
+        (folder / "installed.py").write_text("")
+    (environment / "pyvenv.cfg").write_text("home = /usr/bin\n")
+
+    assert cache.find(known.root, known.settings) == {"version": "credit:1"}
+
+
+def test_a_database_can_change_without_a_sign_and_so_is_read_each_time(known: Workspace) -> None:
+    source = {"url": "postgresql://db/customers", "query": "select 1"}
+    depends_on = cache.fingerprint(known.root, known.settings, source)
+
+    cache.keep(known.settings, depends_on, source, {"version": "credit:2"})
+
+    assert depends_on is None
+    assert cache.find(known.root, known.settings) is None
+
+
+def test_a_damaged_memory_is_as_good_as_none(known: Workspace) -> None:
+    (known.settings.home / "cache" / "run.json").write_text('{"depends_on": ')
+
+    assert cache.find(known.root, known.settings) is None
+
+
+def test_asking_imports_neither_tables_nor_a_database() -> None:
+    code = (
+        "import sys, loopline.pipeline.cache\n"
+        "heavy = {'polars', 'numpy', 'pyarrow', 'pydantic', 'sqlalchemy', 'sklearn', 'optuna'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
