@@ -1,7 +1,7 @@
 """Find an implementation by the name in the contract.
 
 A folder with a `base.py` is a family; every other file in it is one implementation, whose
-`__all__` names its one class. There is no list to edit.
+`__all__` names its class first. There is no list to edit.
 """
 
 import importlib
