@@ -48,10 +48,11 @@ def test_a_second_watcher_says_that_it_did_not_look_and_nothing_about_releases(
     name = "watch/credit"
     world.space.database.take_lease(name, "another", now=datetime.now(UTC), seconds=60)
 
-    shown = typed(watch, "--once").output
+    seen = typed(watch, "--once", "--strict")
 
-    assert "Another watcher is at work" in shown
-    assert "Nothing is released" not in shown
+    assert "Another watcher is at work" in seen.output
+    assert "Nothing is released" not in seen.output
+    assert seen.return_value == 1  # strict: whoever asked for a judgement got none
 
 
 def test_watching_before_any_request_says_where_predictions_come_from(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loopline.scaffold.create import Created
 
 
-@click.command(help="Make the project NAME from a data file: CSV, Parquet or JSON lines.")
+@click.command(help="Make the project NAME from data: CSV, Parquet, JSON lines or a Delta table.")
 @click.argument("name")
 @click.option(
     "--data",

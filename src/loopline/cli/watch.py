@@ -31,7 +31,7 @@ _DRIFT = {
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @click.option("--every", default="10s", show_default=True, help="How long to wait between looks.")
 @click.option("--now", "moment", metavar="TIME", help="Look as of this time; implies --once.")
-@click.option("--strict", is_flag=True, help="Exit 1 when a finding is open.")
+@click.option("--strict", is_flag=True, help="Exit 1 when a finding is open, or nothing could be judged.")
 @project_option
 @json_option
 def command(
@@ -47,7 +47,7 @@ def command(
     if once or now is not None:
         seen = _watch(root).once(now or datetime.now(UTC))
         _print(seen, as_json=as_json)
-        return int(strict and bool(seen.findings))
+        return int(strict and bool(seen.findings or not seen.folded.is_alone))
     _go_on(root, pause, as_json=as_json)
     return 0
 

@@ -241,8 +241,7 @@ def _check_approver(version: ModelVersion, request: Request, by: str) -> None:
         if by.casefold() == person.casefold():
             raise MoveRefusedError(
                 f"{by} cannot approve {version.name} for {request.environment}, having {role}. "
-                "Another person must: LOOPLINE_ACTOR=NAME loopline model approve "
-                f"{version.name}"
+                f"Another person must: loopline model approve {version.name}"
             )
 
 
