@@ -76,6 +76,7 @@ def tell(folder: Path, say: Say) -> None:
         LooplineError: the folder holds something already, or a step fails.
     """
     began = time.monotonic()
+    _require_room(folder)
     say("Reading 336,776 flights that left New York in 2013, with their weather and planes.")
     every = flights()
     _make_project(folder, every)
@@ -103,7 +104,7 @@ def tell(folder: Path, say: Say) -> None:
     start_mirror(project.root, project.settings)
 
 
-def _make_project(folder: Path, every: pl.DataFrame) -> None:
+def _require_room(folder: Path) -> None:
     if (folder / MARK).is_file():
         raise LooplineError(
             f"{folder} holds a demo already. Look at it, make it anew with: loopline demo "
@@ -114,6 +115,9 @@ def _make_project(folder: Path, every: pl.DataFrame) -> None:
             f"{folder} is there already, and is no demo, so it is left as it is. Name another "
             "folder: loopline demo --dir DIR"
         )
+
+
+def _make_project(folder: Path, every: pl.DataFrame) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     template = resources.files("loopline.demo") / "loopline.yaml"

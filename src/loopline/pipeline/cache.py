@@ -22,7 +22,10 @@ def _path(settings: Settings) -> Path:
 
 def fingerprint(root: Path, settings: Settings, source: Any) -> dict[str, Any] | None:
     """Return what a run depends on, or None where that cannot be told cheaply (a database)."""
-    files = stamp(source, root)
+    try:
+        files = stamp(source, root)
+    except OSError:  # reading it will say what is wrong
+        return None
     if files is None:
         return None
     places = f"{settings.database_url}\n{settings.store_url}".encode()
