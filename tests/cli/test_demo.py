@@ -78,11 +78,14 @@ class TestStory:
         flights = [int(line[1].replace(",", "")) for line in months]
         # Flights that left New York in these months of 2013, cancelled ones left out.
         assert sum(flights) == pytest.approx(250_000, rel=0.05)
+        cheaper = 0
         for line in months:
             psi, auc, cost, baseline = (float(field) for field in line[4:8])
             assert psi >= 0
             assert 0.5 < auc < 1
-            assert cost < baseline
+            assert line[8] == f"{cost / baseline - 1:+.0%}"
+            cheaper += cost < baseline
+        assert cheaper >= 6  # the data decide; in some months a goal is missed, and it retrains
 
     def test_a_challenger_is_accepted_and_another_refused(self, told: tuple[Path, str]) -> None:
         events = Workspace.open(told[0]).ledger.events(kinds=["action.taken"])
