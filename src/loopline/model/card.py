@@ -96,8 +96,19 @@ def _gates(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _fairness(report: dict[str, Any]) -> Iterator[str]:
-    for found in report["fairness"]:
-        yield "- " + ", ".join(f"{_plain(name)}: {_plain(value)}" for name, value in found.items())
+    for rule in report["fairness"]:
+        groups = ", ".join(
+            f"{_plain(group['group'])} {_cell(group['figure'])} ({group['rows']:,} rows"
+            f"{'' if group['judged'] else ', not judged'})"
+            for group in rule["groups"]
+        )
+        gaps = [
+            f"{words} {rule[gap]:.3g}"
+            for gap, words in (("ratio", "smallest to largest"), ("difference", "difference"))
+            if rule[gap] is not None
+        ]
+        told = ", ".join(gaps) or "too few rows to judge"
+        yield f"- {_plain(rule['metric'])} by {_plain(rule['by'])}: {groups}; {told}"
 
 
 def _importance(report: dict[str, Any]) -> Iterator[str]:
@@ -121,6 +132,8 @@ def _figure(estimate: dict[str, float] | None) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "undefined"
     return f"{value:.4g}" if isinstance(value, float) else _plain(value)
 
 
