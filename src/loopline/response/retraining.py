@@ -55,6 +55,8 @@ def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
     if challenger.digest == champion.digest:
         why = f"Retraining gave {champion.name} again: there is nothing new to learn from."
         return Outcome(REFUSED, why, detail)
+    if (bad := _known_bad(registry, challenger, environment)) is not None:
+        return Outcome(REFUSED, bad, detail)
     if not challenger.gate_passed:
         reasons = " ".join(challenger.reasons)
         return Outcome(REFUSED, f"{challenger.name} did not pass its gate. {reasons}", detail)
@@ -76,3 +78,18 @@ def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
         f"model approve {challenger.name}",
         detail,
     )
+
+
+def _known_bad(registry: Registry, challenger: ModelVersion, environment: str) -> str | None:
+    """Return why a model that `environment` took out for being bad must not come back by itself.
+
+    Its gate passed then, and would again: the same data and seed make the same model.
+    """
+    state = registry.state()
+    for number, because in state.rolled_back(environment).items():
+        if state.versions[number].digest == challenger.digest:
+            return (
+                f"Retraining gave {registry.project}:{number} again, which was rolled back from "
+                f"{environment}: {because}"
+            )
+    return None
