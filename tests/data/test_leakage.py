@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from loopline.contract.schema import Contract
 from loopline.data.columns import from_frame
 from loopline.data.leakage import leakage
 from loopline.data.splits import split
@@ -65,14 +66,18 @@ def test_a_column_that_alone_tells_the_target_is_named(contract, late):
 def test_twins_and_keys_on_both_sides_are_counted(contract, late):
     doubled = pl.concat([late, late])
 
-    messages = found(contract, doubled, ["carrier", "distance"])
+    def move(parts):
+        return dataclasses.replace(parts, test=np.append(parts.test, parts.train[:3]))
+
+    messages = found(contract, doubled, ["carrier", "distance"], moved=move)
 
     assert "held-out rows" in messages[0]
     assert "equal a training row in every feature and in the target" in messages[0]
     assert "have a id that training rows have too. Split by hash" in messages[1]
-    assert not any(
-        "have a id" in m for m in found(contract, doubled, ["carrier"], split={"by": "hash"})
-    )
+    # Without that, a row and its twin draw the same chance, whatever splits them.
+    for by in ("hash", "stratified"):
+        unmoved = found(contract, doubled, ["carrier", "distance"], split={"by": by})
+        assert not any("have a id" in message for message in unmoved)
 
 
 def test_a_group_on_both_sides_is_refused(contract, late):
@@ -84,3 +89,31 @@ def test_a_group_on_both_sides_is_refused(contract, late):
     found(contract, late, ["distance"], split=how)
     with pytest.raises(SplitError, match="1 values of carrier are in training and beyond"):
         found(contract, late, ["distance"], split=how, moved=move)
+
+
+@pytest.mark.parametrize("skew", [0.1, 3.0])
+def test_a_feature_in_step_with_the_target_is_named_however_skewed_it_is(skew):
+    generator = np.random.default_rng(4)
+    prices = generator.lognormal(3, skew, 300)
+    frame = pl.DataFrame(
+        {
+            "taxed": prices * 1.19,
+            "guess": np.log(prices) + skew * generator.standard_normal(300),
+            "price": prices,
+        }
+    )
+    made = Contract.model_validate(
+        {
+            "project": "prices",
+            "problem": {"task": "regression", "target": "price"},
+            "goals": [{"metric": "mae", "at_most": 1}],
+            "data": {"source": "x", "columns": {"taxed": {}, "guess": {}}},
+        }
+    )
+    types = dict.fromkeys(frame.columns, "number")
+    columns = from_frame(frame, types)
+    parts = split(frame, columns, made, prices, 7)
+
+    [said] = leakage(frame, columns, made, types, prices, parts)
+
+    assert said.startswith("taxed alone predicts the target almost perfectly")

@@ -168,7 +168,7 @@ def _header(file: Path, content: bytes, delimiter: str) -> list[str]:
         first = next(row for row in csv.reader(lines, delimiter=delimiter) if row)
     except (StopIteration, csv.Error, TypeError) as error:
         raise SourceError(
-            f"{file}:1: no header can be read: {error or 'nothing there'}."
+            f"{file}:1: no header can be read: {str(error) or 'nothing there'}."
         ) from error
     names = [name.strip() for name in first]
     named = [name or f"column_{place}" for place, name in enumerate(names, start=1)]

@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from loopline.data.leakage import in_step
+
 _ROWS = 40_000
 _MOST_GROUPS, _ROWS_PER_GROUP, _FEW_VALUES = 200, 20, 20
+_NUMERIC = ("number", "integer", "boolean")
 _ALMOST = {"binary": 0.99, "multiclass": 0.98, "regression": 0.995}
 
 
@@ -38,6 +41,9 @@ def alone(
     for name in columns:
         groups = _groups(sample.get_column(name), types[name], half // _ROWS_PER_GROUP)
         strength = _strength(groups[:half], truth[first], groups[half:], truth[second], task)
+        if task == "regression" and types[name] in _NUMERIC:
+            numbers = sample.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy()
+            strength = max(strength, in_step(numbers, truth[known]))
         if strength >= _ALMOST[task]:
             words = {
                 "binary": f"AUC {strength:.3f}",
@@ -50,10 +56,10 @@ def alone(
 
 def _groups(series: pl.Series, kind: str, most: int) -> np.ndarray:
     """Return the group of each value, missing values being a group."""
-    if kind not in {"number", "integer", "boolean"}:
+    if kind not in _NUMERIC:
         return series.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
     values = series.cast(pl.Float64).to_numpy()
-    present = values[~np.isnan(values)]
+    present = values[np.isfinite(values)]
     edges = np.unique(present)
     if len(edges) > _FEW_VALUES:
         shares = np.linspace(0, 1, max(3, min(most, _MOST_GROUPS)))
