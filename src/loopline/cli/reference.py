@@ -131,7 +131,7 @@ def _option(option: click.Option, context: click.Context) -> str:
     default = "**required**" if option.required else ""
     if option.show_default and option.default is not None:
         default = f"`{option.default}`"
-    cells = [f"`{names}`", default, meaning or "The port to listen on; 0 takes a free one."]
+    cells = [f"`{names}`", default, meaning]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

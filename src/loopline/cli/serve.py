@@ -10,7 +10,13 @@ from loopline.cli.main import project_option
 
 @click.command(help="Answer predictions over HTTP with what is released in an environment.")
 @click.option("--env", "environment", default="dev", show_default=True, help="What to serve.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 takes a free one.",
+)
 @click.option(
     "--host",
     default="127.0.0.1",

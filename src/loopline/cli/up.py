@@ -7,7 +7,13 @@ import click
 
 @click.command(help="Run the server and the watcher together until Ctrl-C.")
 @click.option("--env", "environment", default="dev", show_default=True, help="What to serve.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 takes a free one.",
+)
 @click.option("--every", default="10s", show_default=True, help="How often the watcher looks.")
 @click.option("--project", type=click.Path(path_type=Path), help="The project's folder.")
 def command(environment: str, port: int, every: str, project: Path | None) -> None:
