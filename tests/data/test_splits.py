@@ -112,6 +112,21 @@ def test_by_hash_a_key_keeps_its_part_when_rows_are_added_or_moved(contract):
     assert first == [0, 2, 3, 4, 5, 6, 8]  # recorded: a key may never change its part
 
 
+@pytest.mark.parametrize("how", [{"by": "stratified"}, {"by": "group", "group": "plane"}])
+def test_by_chance_too_nearly_every_row_keeps_its_part_when_rows_are_added(contract, how):
+    frame, truth = rows(10_000)
+    order = np.random.default_rng(5).permutation(10_000)[:8_000]
+
+    before = parts_of(contract, frame[order], truth[order], split=how)
+    after = parts_of(contract, frame, truth, split=how)
+
+    left = set(frame["id"][order][before.train].to_list())
+    test = set(frame["id"][after.test].to_list())
+    assert len(left & test) < 0.02 * len(left)
+    other = parts_of(contract, frame, truth, split=how, seed=8)
+    assert len(test & set(frame["id"][other.train].to_list())) > 0.5 * len(test)
+
+
 def test_stratified_parts_have_the_same_share_of_each_class(contract):
     frame, truth = rows(5000)
     shares = parts_of(contract, frame, truth, split={"by": "stratified"}).description[

@@ -74,7 +74,7 @@ def lesson(german_credit_csv, tmp_path_factory):
     return material, trained, signature, plan
 
 
-def judge(lesson, *, champion=None, own=None):
+def judge(lesson, *, champion=None, own=None, taught=None):
     material, trained, signature, plan = lesson
     rows = material.rows(material.test)
     exam = Exam.of(material.contract, signature, rows, material.target.values[material.test])
@@ -84,6 +84,7 @@ def judge(lesson, *, champion=None, own=None):
         Answer("own", score(rows) if own is None else own, signature.threshold),
         Answer(simple.name, simple.scores(rows), simple.threshold),
         champion,
+        taught,
     )
     proofs = Proofs(parity=prove(plan, trained.original.signed(signature), signature, rows))
     return evaluate(exam, trained.run, answers, score, proofs, NOW)
@@ -166,6 +167,40 @@ def test_a_model_never_beats_itself_and_beats_a_worse_champion(lesson):
     assert "baseline" not in {each.kind for each in worse.gates}
     own = worse.metrics["cost_per_prediction"].value
     assert worse.champion_metrics["cost_per_prediction"].value > own
+
+
+def test_rows_that_taught_the_champion_do_not_judge_it(lesson):
+    material, trained, *_ = lesson
+    scores = trained.original.scores(material.rows(material.test))
+    knows = scores.copy()
+    knows[:100] = material.target.values[material.test][:100]  # it has seen them
+    knows[100:] = np.random.default_rng(1).permutation(scores[100:])
+    taught = np.arange(len(scores)) < 100
+
+    report = judge(lesson, champion=Answer("credit:1", knows, 0.5), taught=taught)
+    naive = judge(lesson, champion=Answer("credit:1", knows, 0.5))
+
+    assert (report.rows, report.champion_rows) == (150, 50)
+    by_hand = roc_auc_score(material.target.values[material.test][100:], knows[100:])
+    assert report.champion_metrics["roc_auc"].value == pytest.approx(by_hand)
+    assert report.metrics == naive.metrics
+    gate = {each.kind: each for each in report.gates}["champion"]
+    assert "on the same 50 rows that taught neither" in gate.reason
+    assert naive.champion_metrics["roc_auc"].value > report.champion_metrics["roc_auc"].value
+
+
+def test_where_nearly_every_row_taught_the_champion_nothing_beats_it(lesson):
+    scores = lesson[1].original.scores(lesson[0].rows(lesson[0].test))
+    taught = np.arange(len(scores)) < 140
+
+    report = judge(lesson, champion=Answer("credit:1", 1 - scores, 0.5), taught=taught)
+
+    gate = {each.kind: each for each in report.gates}["champion"]
+    assert not gate.passed
+    assert gate.reason.startswith(
+        "140 of the 150 test rows taught the champion credit:1, and the other 10 are too few"
+    )
+    assert report.champion_metrics == {}
 
 
 def test_a_champion_that_chance_could_tell_apart_is_not_beaten(lesson):

@@ -62,6 +62,7 @@ def test_figures_stand_with_their_intervals_beside_baseline_and_champion() -> No
     alone = {row["name"]: row for row in metric_rows(report())}
     beside = report(
         champion="credit:3",
+        champion_rows=90,
         champion_metrics={"roc_auc": Estimate(0.75, 0.7, 0.8)},
         comparisons=(
             *report().comparisons,
@@ -77,6 +78,7 @@ def test_figures_stand_with_their_intervals_beside_baseline_and_champion() -> No
     assert rows["roc_auc"]["against"].against == "credit:3"
     assert "not proven better" in words(html(beside))
     assert "Champion: credit:3" in words(html(beside))
+    assert "compared, on the 90 rows that did not teach it" in words(html(beside))
 
 
 def test_it_is_written_where_it_is_asked_for_and_a_place_that_cannot_be_is_said(

@@ -29,6 +29,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "project": "credit", "task": "binary", "classes": ["1", "2"], "threshold": 0.25,
         "rows": 400, "baseline": "majority", "metrics": {"roc_auc": figure(0.75)},
         "baseline_metrics": {"roc_auc": figure(0.5)}, "champion": None, "champion_metrics": {},
+        "champion_rows": 0,
         "gates": [
             {"passed": True, "reason": "roc_auc is 0.75"},
             {"passed": False, "reason": "recall is 0.4"},
@@ -69,6 +70,7 @@ def test_a_champion_has_its_column_and_what_was_not_measured_says_so() -> None:
 
     assert "| metric | model | baseline (majority) | credit:3 |" in text
     assert "| recall | 0.5 (0.4 to 0.6) | not measured | not measured |" in text
+    assert "credit:3 is measured on the 0 rows unknown to it." in text
 
 
 def test_without_a_plan_it_says_why_the_original_answers() -> None:

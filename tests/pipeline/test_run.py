@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from loopline.data.columns import from_frame
 from loopline.data.snapshots import load
+from loopline.data.sources.base import read
 from loopline.errors import BundleRefusedError
 from loopline.model.bundle import open_bundle
 from loopline.model.runtimes.worker import load_original
@@ -233,6 +234,22 @@ def test_a_champion_is_examined_beside_its_challenger_on_the_same_rows(
     assert Workspace.open(credit_project).registry.get(2).stage == "none"
 
 
+def test_rows_that_come_again_in_another_snapshot_do_not_judge_the_champion_they_taught(
+    credit_project: Path,
+) -> None:
+    space = promoted(credit_project)
+    frame = read(space.contract, credit_project, space.settings)
+    place = credit_project / space.contract.data.source
+    frame.sample(fraction=1.0, shuffle=True, seed=1).head(900).write_csv(place)
+    change_contract(credit_project, "trials: 3}", "trials: 3, seed: 8}")  # every row is dealt anew
+
+    report = once(credit_project, release=False).report
+
+    assert 0 < report.champion_rows < report.rows // 2
+    [gate] = [gate for gate in report.gates if gate.kind == "champion"]
+    assert f"{report.champion_rows} rows that taught neither" in gate.reason
+
+
 def test_the_champion_itself_again_is_no_better_than_the_champion(credit_project: Path) -> None:
     promoted(credit_project)
 
@@ -248,9 +265,13 @@ def test_a_champion_that_needs_what_the_data_lacks_is_not_compared(credit_projec
     promoted(credit_project)
     change_contract(credit_project, "    duration_in_month: {type: integer}\n", "")
 
-    report = once(credit_project, release=False).report
+    outcome = once(credit_project, release=False)
 
-    assert (report.champion, report.champion_metrics) == (None, {})
+    assert (outcome.report.champion, outcome.report.champion_metrics) == (None, {})
+    assert outcome.warnings == (
+        "The champion credit:1 was not compared: it needs duration_in_month, which this contract "
+        "does not have.",
+    )
 
 
 def test_a_champion_with_a_changed_bundle_stops_the_run(credit_project: Path) -> None:

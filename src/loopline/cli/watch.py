@@ -31,7 +31,9 @@ _DRIFT = {
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @click.option("--every", default="10s", show_default=True, help="How long to wait between looks.")
 @click.option("--now", "moment", metavar="TIME", help="Look as of this time; implies --once.")
-@click.option("--strict", is_flag=True, help="Exit 1 when a finding is open, or nothing could be judged.")
+@click.option(
+    "--strict", is_flag=True, help="Exit 1 when a finding is open, or nothing could be judged."
+)
 @project_option
 @json_option
 def command(

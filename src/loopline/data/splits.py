@@ -14,10 +14,11 @@ import polars as pl
 
 from loopline.contract.schema import Contract
 from loopline.data.columns import Columns, canonical_text
+from loopline.data.identity import chance, row_numbers, text_number
 from loopline.errors import SplitError
 
 _NAMES = ("train", "validation", "test")
-_STRATA = 10
+_STRATA, _ROWS_PER_STRATUM = 10, 10
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Parts:
     test: np.ndarray
     description: dict[str, Any]
     """How the parts were made: sizes, bounds, seed, what was left out; plain JSON."""
+    numbers: np.ndarray
+    """What every row, in a part or not, is known by in other snapshots: `identity.py`."""
 
 
 def split(
@@ -47,6 +50,7 @@ def split(
         SplitError: a part would be empty or lack a class, or a column that is needed is missing.
     """
     how = contract.data.split
+    numbers = row_numbers(frame, columns, contract.data.key)
     left_out: dict[str, int] = {"target unknown": int(np.isnan(truth).sum())}
     places = np.flatnonzero(~np.isnan(truth))
     places = _in_window(places, columns, contract, left_out)
@@ -57,14 +61,14 @@ def split(
     elif how.by == "hash":
         places, part_of = _by_hash(places, frame, contract, left_out)
     else:
-        part_of = _stratified(truth[places], contract, seed)
+        part_of = _stratified(truth[places], contract, chance(numbers[places], seed))
     parts = [places[part_of == number] for number in range(3)]
     _check(parts, truth, contract)
     description = _describe(parts, columns, contract, truth)
     description["left_out"] = {reason: rows for reason, rows in left_out.items() if rows}
     if how.by in {"group", "stratified"}:
         description["seed"] = seed
-    return Parts(parts[0], parts[1], parts[2], description)
+    return Parts(parts[0], parts[1], parts[2], description, numbers)
 
 
 def _in_window(
@@ -106,7 +110,8 @@ def _by_group(places: np.ndarray, frame: pl.DataFrame, contract: Contract, seed:
     series = frame.get_column(group)[places].cast(pl.String).fill_null("")
     names, members = np.unique(series.to_numpy(), return_inverse=True)
     sizes = np.bincount(members)
-    order = np.random.default_rng(seed).permutation(len(names))
+    known = np.array([text_number(name) for name in names.tolist()], np.uint64)
+    order = np.argsort(chance(known, seed), kind="stable")
     middles = np.cumsum(sizes[order]) - sizes[order] / 2
     part_of_group = np.empty(len(names), dtype=np.int8)
     part_of_group[order] = np.searchsorted(_cuts(len(places), contract), middles, side="right")
@@ -130,19 +135,31 @@ def _by_hash(
     return places[known], np.searchsorted(bounds, chance, side="right").astype(np.int8)
 
 
-def _stratified(truth: np.ndarray, contract: Contract, seed: int) -> np.ndarray:
-    """Deal the rows of each class, or of each tenth of a number's range, by chance."""
+def _stratified(truth: np.ndarray, contract: Contract, drawn: np.ndarray) -> np.ndarray:
+    """Deal the rows of each class, or of each tenth of a number's range, by the chance they drew.
+
+    That is a row's own, so when rows come or go nearly all others stay in their part.
+    """
     strata = truth
     if contract.problem.task == "regression":
         ranks = np.argsort(np.argsort(truth, kind="stable"), kind="stable")
-        strata = ranks * _STRATA // max(len(truth), 1)
-    random = np.random.default_rng(seed)
+        count = min(_STRATA, max(1, len(truth) // _ROWS_PER_STRATUM))
+        strata = ranks * count // max(len(truth), 1)
     part_of = np.empty(len(truth), dtype=np.int8)
     for stratum in np.unique(strata):
-        members = random.permutation(np.flatnonzero(strata == stratum))
-        cuts = _cuts(len(members), contract)
+        members = np.flatnonzero(strata == stratum)
+        members = members[np.argsort(drawn[members], kind="stable")]
+        cuts = _in_each_part(len(members), _cuts(len(members), contract))
         part_of[members] = np.searchsorted(cuts, np.arange(len(members)), side="right")
     return part_of
+
+
+def _in_each_part(rows: int, cuts: list[int]) -> list[int]:
+    """Move cuts that would leave a part without a row, where there are rows for all three."""
+    if rows < len(_NAMES):
+        return cuts
+    first = min(max(cuts[0], 1), rows - 2)
+    return [first, min(max(cuts[1], first + 1), rows - 1)]
 
 
 def _cuts(rows: int, contract: Contract) -> list[int]:

@@ -25,6 +25,9 @@ from loopline.training.threads import one_thread
 
 Score = Callable[[Columns], np.ndarray]
 
+FEWEST_ROWS = 20
+"""On fewer rows two models are not compared: chance would decide."""
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -56,6 +59,8 @@ class Candidates:
     own: Answer
     baseline: Answer
     champion: Answer | None = None
+    taught: np.ndarray | None = None
+    """Whether each row taught the champion, and so cannot judge it; None where none did."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +92,12 @@ def evaluate(
 
 def _measured(exam: Exam, run: Run, answers: Candidates, score: Score, proofs: Proofs) -> Report:
     contract, seed = exam.contract, exam.contract.model.seed
-    cards = [
-        exam.card(answer)
-        for answer in (answers.own, answers.baseline, answers.champion)
-        if answer is not None
-    ]
-    resampled = Resampled(cards, len(exam.truth), seed)
-    own = cards[0]
-    champion = answers.champion
-    comparisons = _comparisons(resampled, own.names, 1, "baseline")
-    if champion is not None:
-        comparisons += _comparisons(resampled, own.names, 2, champion.name)
+    own = exam.card(answers.own)
+    resampled = Resampled([own, exam.card(answers.baseline)], len(exam.truth), seed)
+    comparisons = _comparisons(resampled, own.names, "baseline")
+    champion, beside = answers.champion, _beside_champion(exam, answers)
+    if champion is not None and beside is not None:
+        comparisons += _comparisons(beside, own.names, champion.name)
     costs = contract.problem.costs
     return Report(
         run=run.id,
@@ -109,7 +109,8 @@ def _measured(exam: Exam, run: Run, answers: Candidates, score: Score, proofs: P
         baseline=answers.baseline.name,
         baseline_metrics=resampled.estimates(1),
         champion=None if champion is None else champion.name,
-        champion_metrics={} if champion is None else resampled.estimates(2),
+        champion_metrics={} if beside is None else beside.estimates(1),
+        champion_rows=0 if champion is None else len(_untaught(exam, answers)),
         comparisons=comparisons,
         gates=(),
         calibration=calibration(contract.problem.task, exam.truth, answers.own.scores),
@@ -132,12 +133,28 @@ def _plain(parity: Parity | None) -> dict[str, Any]:
     return {} if parity is None else asdict(parity) | {"refused": list(parity.refused)}
 
 
+def _untaught(exam: Exam, answers: Candidates) -> np.ndarray:
+    """Return the places of the rows that did not teach the champion."""
+    taught = answers.taught
+    return np.arange(len(exam.truth)) if taught is None else np.flatnonzero(~taught)
+
+
+def _beside_champion(exam: Exam, answers: Candidates) -> Resampled | None:
+    """Return own and champion on the rows that taught neither; None without enough of them."""
+    rows = _untaught(exam, answers)
+    if answers.champion is None or len(rows) < FEWEST_ROWS:
+        return None
+    cards = [exam.card(answer).on(rows) for answer in (answers.own, answers.champion)]
+    return Resampled(cards, len(rows), exam.contract.model.seed)
+
+
 def _comparisons(
-    resampled: Resampled, names: tuple[str, ...], other: int, against: str
+    resampled: Resampled, names: tuple[str, ...], against: str
 ) -> tuple[Comparison, ...]:
+    """Compare the first answer of `resampled` with its second."""
     found = []
     for name in names:
-        difference = resampled.difference(0, other, name)
+        difference = resampled.difference(0, 1, name)
         if difference is None:
             continue
         worth = {"higher": difference.low, "lower": -difference.high, "either": 0.0}
@@ -146,7 +163,7 @@ def _comparisons(
                 metric=name,
                 against=against,
                 own=resampled.values[0][name],
-                other=resampled.values[other][name],
+                other=resampled.values[1][name],
                 difference=difference,
                 better=worth[METRICS[name].direction] > 0,
             )

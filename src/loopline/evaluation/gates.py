@@ -112,12 +112,21 @@ def _rival(report: Report) -> GateResult:
     name = f"{metric} better than the {title}"
     compared = {(each.metric, each.against): each for each in report.comparisons}
     found = compared.get((metric, rival))
+    rows = report.rows if report.champion is None else report.champion_rows
+    if found is None and rows < report.rows:
+        reason = (
+            f"{report.rows - rows:,} of the {report.rows:,} test rows taught the {title}, and the "
+            f"other {rows:,} are too few to compare on. Bring new rows; `split: {{by: hash}}` with "
+            "a key, or by time, keeps them apart for good."
+        )
+        return GateResult(name, False, None, reason, kind)
     if found is None:
         reason = f"{metric} is undefined for the model or for the {title}, so neither is better."
         return GateResult(name, False, None, reason, kind)
     own, other = (figure(report, metric, value) for value in (found.own, found.other))
+    untaught = " that taught neither" if rows < report.rows else ""
     reason = (
-        f"{metric} is {own}, and the {title} has {other} on the same {report.rows:,} rows: a "
+        f"{metric} is {own}, and the {title} has {other} on the same {rows:,} rows{untaught}: a "
         f"difference of {_spread(report, metric, found.difference)}. "
     )
     low, high = found.difference.low, found.difference.high

@@ -57,6 +57,7 @@ class Report:
     baseline_metrics: dict[str, Estimate]
     champion: str | None
     champion_metrics: dict[str, Estimate]
+    """On the rows that did not teach the champion: `champion_rows` of them."""
     comparisons: tuple[Comparison, ...]
     gates: tuple[GateResult, ...]
     calibration: tuple[dict[str, Any], ...] = ()
@@ -83,6 +84,8 @@ class Report:
     """Of classes: `actual`, `answered` and `rows`."""
     parity: dict[str, Any] = field(default_factory=dict)
     """The plan against the original; empty where the original itself serves."""
+    champion_rows: int = 0
+    """Of `rows`, those that neither trained the champion nor chose its threshold."""
 
     @property
     def passed(self) -> bool:

@@ -88,6 +88,9 @@ def _measured(report: dict[str, Any]) -> Iterator[str]:
             for name, own in report["metrics"].items()
         ],
     )
+    if other and report["champion_rows"] < report["rows"]:
+        yield ""
+        yield f"{_plain(other)} is measured on the {report['champion_rows']:,} rows unknown to it."
 
 
 def _gates(report: dict[str, Any]) -> Iterator[str]:

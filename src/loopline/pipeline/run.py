@@ -30,15 +30,16 @@ from loopline.evaluation.costs import choose_threshold
 from loopline.evaluation.exam import Candidates, Exam, Proofs, evaluate
 from loopline.evaluation.metrics import Answer
 from loopline.evaluation.report import Report
-from loopline.model.bundle import open_bundle, version_digest, write
+from loopline.model.bundle import version_digest, write
 from loopline.model.card import card
 from loopline.model.compile import compile_plan
 from loopline.model.original import Original
 from loopline.model.parity import Parity, prove
 from loopline.model.plan import Plan
-from loopline.model.runtimes.worker import dump_original, load_original
+from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Signature, matrix, outputs
 from loopline.pipeline import cache
+from loopline.pipeline.champion import champion, teachers
 from loopline.pipeline.workspace import Workspace
 from loopline.registry.promotion import release_to_dev
 from loopline.registry.versions import ModelVersion
@@ -60,7 +61,7 @@ class Outcome:
     snapshot: Snapshot
     checks: tuple[CheckResult, ...]
     warnings: tuple[str, ...]
-    """What looks like a leak, and what has no plan."""
+    """What looks like a leak, has no plan, or was not compared."""
     page: Path
     """The evaluation as one HTML page."""
 
@@ -114,7 +115,7 @@ def run(
         material, root=workspace.root, home=workspace.settings.home, now=now, progress=progress
     )
     made = _prove(trained, material, progress)
-    report = _evaluate(workspace, material, made, baseline, now)
+    report, note = _evaluate(workspace, material, made, baseline, now)
     progress("evaluate", f"{report.rows:,} test rows, beside {report.baseline}")
     version = _register(workspace, material, made, baseline, report, now)
     progress("register", f"{version.name}, {version.digest[:12]}, answers by {version.runtime}")
@@ -123,13 +124,14 @@ def run(
             workspace.registry, version.number, by=workspace.settings.actor, why="run", now=now
         )
     file = workspace.settings.home / "reports" / f"{version.project}-{version.number}.html"
+    refusal = None if made.refusal is None else f"No exact plan: {made.refusal}."
     outcome = Outcome(
         version,
         report,
         trained.run,
         material.snapshot,
         checks,
-        warnings=(*leaks, *([] if made.refusal is None else [f"No exact plan: {made.refusal}."])),
+        warnings=tuple(filter(None, (*leaks, refusal, note))),
         page=page.write(report, file),
     )
     if release and contract is workspace.contract:  # else dev serves what an earlier run made
@@ -233,39 +235,22 @@ def _evaluate(
     made: _Made,
     baseline: baselines.Baseline,
     now: datetime,
-) -> Report:
+) -> tuple[Report, str | None]:
+    """Return the report, and why the champion is not in it where it could not answer."""
     rows = material.rows(material.test)
     exam = Exam.of(material.contract, made.signature, rows, material.target.values[material.test])
-    champion = _champion(workspace, exam.columns, made.signature)
+    rival = champion(workspace, exam.columns, made.signature, material.parts.numbers[material.test])
     answers = Candidates(
         own=Answer("model", made.score(exam.columns), made.signature.threshold),
         baseline=Answer(baseline.name, baseline.scores(exam.columns), baseline.threshold),
-        champion=champion,
+        champion=rival.answer,
+        taught=rival.taught,
     )
     tested = behaviour.run_tests(
         workspace.root, behaviour.Model(made.signature, made.score, exam.columns)
     )
-    return evaluate(exam, made.run, answers, made.score, Proofs(made.parity, tested), now)
-
-
-def _champion(workspace: Workspace, columns: Columns, signature: Signature) -> Answer | None:
-    """Return the champion's answers to the same rows, where it can answer them."""
-    champion = workspace.registry.champion()
-    if champion is None:
-        return None
-    opened = open_bundle(workspace.objects, workspace.keys, champion.bundle, champion.bundle_digest)
-    known = opened.signature
-    needed = {each.name for each in known.inputs if each.required}
-    if known.classes != signature.classes or not needed <= set(columns):
-        return None
-    if opened.plan is not None:
-        scores = opened.plan.score(matrix(known, columns))
-    else:
-        original = load_original(
-            workspace.objects, workspace.keys, champion.bundle, champion.bundle_digest
-        )
-        scores = original.scores(columns)
-    return Answer(champion.name, scores, known.threshold)
+    proofs = Proofs(made.parity, tested)
+    return evaluate(exam, made.run, answers, made.score, proofs, now), rival.note
 
 
 def _register(
@@ -287,6 +272,7 @@ def _register(
         "environment.json": encode(made.run.environment),
         "contract.yaml": (workspace.root / "loopline.yaml").read_bytes(),
         "card.md": _card(material, report, made),
+        "taught.bin": teachers(material),
     }
     if made.plan is not None:
         files |= made.plan.to_files()

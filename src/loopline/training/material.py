@@ -42,6 +42,11 @@ class Material:
         """Places of the test rows with known truth."""
         return self._known(self.parts.test)
 
+    @property
+    def taught(self) -> np.ndarray:
+        """Places of the rows that a model learns from, its threshold included."""
+        return np.concatenate([self.training, self.validation])
+
     def rows(self, places: np.ndarray) -> Columns:
         """Return the columns of these rows."""
         return {name: values[places] for name, values in self.columns.items()}
