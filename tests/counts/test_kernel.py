@@ -124,6 +124,8 @@ def test_an_offset_is_the_median_only_where_the_spread_is_far_smaller() -> None:
     assert offset_for(np.array([5.0, 5.0, 5.0])) == 5.0
     assert offset_for(np.array([0.0, 0.0, 9.0])) == 0.0
     assert offset_for(np.array([1.0, 2.0, 3.0])) == 0.0
+    assert offset_for(np.repeat([15.0, 16.0, 17.0], 20)) == 0.0  # eight times the spread of 2
+    assert offset_for(np.repeat([16.0, 17.0, 18.0], 20)) == 17.0
     assert offset_for(np.array([np.nan, np.inf])) == 0.0
     assert offset_for(np.array([-1e308, 1e308, 1e308])) == 0.0  # their spread is infinite
 

@@ -1,6 +1,7 @@
 """Counts by the hour: whatever is added in whatever order, the sum is that of all the rows."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -32,7 +33,15 @@ SIGNATURE = Signature(
 REFERENCE = Reference(
     3,
     SIGNATURE,
-    count_arrays({"amount": AMOUNTS, "purpose": PURPOSES, "id": PURPOSES, "probability": SCORES}),
+    count_arrays(
+        {
+            "amount": AMOUNTS,
+            "purpose": PURPOSES,
+            "id": PURPOSES,
+            "email": PURPOSES,
+            "probability": SCORES,
+        }
+    ),
     None,
 )
 
@@ -102,6 +111,16 @@ def test_events_implausibly_far_from_their_arrival_are_counted_apart(database: D
     assert by_event[ROWS, ""] == Counter(whole=400)
     assert by_arrival == {(ROWS, ""): Counter(apart=200)}
     assert by_event[INPUT, "amount"].rows == 400
+
+
+def test_one_hour_may_hold_both_kinds() -> None:
+    typed = rows(np.arange(600), plausible=np.arange(600) % 3 > 0)
+    at_once = replace(typed, arrival_hours=typed.hours)
+
+    cells = hours.of_predictions(at_once, REFERENCE, ("dev", 3))
+
+    both = sum((found for cell, found in cells.items() if cell.slice == ROWS), Counter())
+    assert both == Counter(whole=400, apart=200)
 
 
 def test_personal_columns_texts_and_keys_are_not_watched() -> None:

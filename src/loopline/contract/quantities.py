@@ -3,9 +3,7 @@
 A message here is the second half of a sentence, "KEY is VALUE, but ...", that `load.py` begins.
 """
 
-import math
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -65,20 +63,12 @@ class Amount(float):
         """Return what the contract would say, so that reading it gives this very amount."""
         if not self.unit:
             return float(self)
-        for text in (str(self), *self._exactly()):
+        exact = f"{float(self)!r} s" if self.unit == "s" else f"{float(self) * 100!r}%"
+        for text in (str(self), exact):
             again = Amount.parse(text)
             if again == self and again.unit == self.unit:
                 return text
-        return float(self)  # no percentage gives this very share
-
-    def _exactly(self) -> Iterator[str]:
-        """Yield what may read as this very amount, to the last bit."""
-        if self.unit == "s":
-            yield f"{float(self)!r} s"
-            return
-        percent = float(self) * 100
-        for step in (0, -1, 1, -2, 2):  # what was divided by 100 lies this near
-            yield f"{percent + step * math.ulp(percent)!r}%"
+        return float(self)  # a share whose percentage is not exact
 
 
 def _finite(value: float) -> float:
