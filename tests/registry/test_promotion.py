@@ -26,7 +26,7 @@ from loopline.registry.promotion import (
     retire,
     rollback,
 )
-from loopline.registry.release import Release
+from loopline.registry.release import Part, Release
 from loopline.registry.switch import settle
 from loopline.registry.versions import Registry, Request
 
@@ -492,3 +492,68 @@ class TestSettle:
         assert served(registry) == 2
         assert history(registry) == [1, 2]
         assert release.numbers(registry.objects, "churn", "production") == [1, 2, 3]
+
+
+class TestShares:
+    def test_a_canary_answers_beside_the_other_and_is_what_a_rollback_takes_out(
+        self, registry, versions, open_contract
+    ):
+        to = {"by": "ada", "now": NOW, "contract": open_contract}
+        promote(registry, 1, "production", **to)
+
+        promote(registry, 2, "production", **to, part=Part(0.05))
+        wider = promote(registry, 2, "production", **to, part=Part(0.5, arm="bold"))
+        again = promote(registry, 2, "production", **to, part=Part(0.5, arm="bold"))
+
+        assert [(one.version, one.share) for one in wider.serves] == [(1, 0.5), (2, 0.5)]
+        assert again == wider
+        assert registry.get(1).stage == registry.get(2).stage == "production"
+        back = rollback(registry, "production", by="ada", why="worse", now=NOW)
+        assert [(one.version, one.share) for one in back.serves] == [(1, 1.0)]
+        assert back.rolled_back == 2
+        with pytest.raises(MoveRefusedError, match="was rolled back from production: worse"):
+            promote(registry, 2, "production", **to, part=Part(0.05))
+        assert proof.verify(registry)[1] == 4
+
+    def test_a_rule_may_take_out_the_older_and_the_canary_stays(
+        self, registry, versions, open_contract
+    ):
+        to = {"by": "ada", "now": NOW, "contract": open_contract}
+        promote(registry, 1, "production", **to)
+        promote(registry, 2, "production", **to, part=Part(0.05))
+
+        first = rollback(registry, "production", by="loopline", why="errors", now=NOW, bad=1)
+        second = rollback(registry, "production", by="loopline", why="errors", now=NOW, bad=1)
+
+        assert [one.version for one in first.serves] == [2]
+        assert first == second
+
+    def test_a_shadow_needs_no_approval_and_is_in_no_stage(self, registry, versions):
+        contract = make_contract(approvals=1)
+        asked = promote(registry, 1, "production", by="bob", now=NOW, contract=contract)
+        assert isinstance(asked, Request)
+        approve(registry, 1, by="eve", now=NOW, contract=contract)
+        shadow = Part(0.0, shadow=True)
+
+        released = promote(
+            registry, 2, "production", by="bob", now=NOW, contract=contract, part=shadow
+        )
+
+        assert isinstance(released, Release)
+        assert [one.shadow for one in released.serves] == [False, True]
+        assert registry.get(2).stage == "none"
+        with pytest.raises(MoveRefusedError, match="serves production, so it cannot be retired"):
+            retire(registry, 2, by="ada", why="", now=NOW)
+
+    def test_what_was_approved_is_the_share_that_was_asked_for(self, registry, versions):
+        contract = make_contract(approvals=1)
+        to = {"by": "bob", "now": NOW, "contract": contract}
+        promote(registry, 1, "production", **to)
+        approve(registry, 1, by="eve", now=NOW, contract=contract)
+        promote(registry, 2, "production", **to, part=Part(0.1))
+        asked = promote(registry, 2, "production", **to, part=Part(0.3))  # thought better of it
+
+        released = approve(registry, 2, by="eve", now=NOW, contract=contract)
+
+        assert asked.part == Part(0.3)
+        assert [round(one.share, 9) for one in released.serves] == [0.7, 0.3]

@@ -6,6 +6,7 @@ import pytest
 
 from loopline.errors import BundleRefusedError
 from loopline.registry import proof, release
+from loopline.registry.shares import placed
 from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import Registry
 
@@ -22,7 +23,7 @@ def numbers(registry: Registry) -> tuple[list[int], list[int]]:
 
 
 def draft(registry: Registry, number: int) -> Any:
-    return lambda state, _: Draft(state.version(number), "ada", "test")
+    return lambda state, _: Draft(placed((), state.version(number)), "ada", "test")
 
 
 def test_a_switch_writes_the_document_and_its_event(registry, versions, now) -> None:

@@ -11,7 +11,7 @@ from loopline.cli.table import print_table
 if TYPE_CHECKING:
     from loopline.evaluation.report import Estimate
     from loopline.project import Project
-    from loopline.registry.release import Release
+    from loopline.registry.release import Part, Release
     from loopline.registry.versions import Request
 
 _WHY = click.option("--why", default="", help="The reason, as the ledger keeps it.")
@@ -27,6 +27,8 @@ def command() -> None:
 @project_option
 def list_(as_json: bool, project: Path | None) -> None:
     """Print a line per version, the newest first."""
+    from loopline.registry.shares import told
+
     registry = _open(project).registry
     state = registry.state()
     versions = [state.version(number) for number in sorted(state.versions, reverse=True)]
@@ -49,8 +51,8 @@ def list_(as_json: bool, project: Path | None) -> None:
     ]
     heads = ("version", "stage", "gate", "runtime", "author", "created", "digest")
     print_table(heads, rows, whole=(0, 1, 2, 3))
-    for name, number in serving.items():
-        click.echo(f"{name} serves {registry.project}:{number}.")
+    for name in serving:
+        click.echo(f"{name} serves {told(registry.project, state.releases[name][-1].serves)}.")
     for request in waiting:
         click.echo(
             f"{registry.project}:{request.version} waits for {request.environment}: "
@@ -147,12 +149,18 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
 @command.command(help="Have an environment serve a version, or ask for the approval it needs.")
 @click.argument("name", default="latest")
 @click.option("--to", "environment", required=True, help="The environment.")
+@click.option("--share", default="100%", show_default=True, help="Of the callers: a canary's 5%.")
+@click.option("--arm", default="", metavar="NAME", help="What an A/B test calls this version.")
+@click.option("--shadow", is_flag=True, help="Ask it too and log what it says; it answers nobody.")
 @_WHY
 @project_option
-def promote(name: str, environment: str, why: str, project: Path | None) -> None:
+def promote(  # noqa: PLR0913, PLR0917 - a command's options
+    name: str, environment: str, share: str, arm: str, shadow: bool, why: str, project: Path | None
+) -> None:
     """Promote a version whose gate passed."""
     from loopline.registry import promotion
 
+    part = _part(share, arm, shadow=shadow)
     opened = _open(project)
     decided = promotion.promote(
         opened.registry,
@@ -162,8 +170,24 @@ def promote(name: str, environment: str, why: str, project: Path | None) -> None
         why=why,
         now=_now(),
         contract=opened.contract,
+        part=part,
     )
     _print_decision(opened, decided)
+
+
+def _part(share: str, arm: str, *, shadow: bool) -> "Part":
+    from loopline.contract.quantities import Amount
+    from loopline.registry.release import Part
+
+    try:
+        amount = Amount.parse(share)
+    except ValueError as error:
+        raise click.BadParameter(f"{share}: {error}.", param_hint="--share") from error
+    if amount.unit == "s" or not 0 < amount <= 1:
+        raise click.BadParameter(f"{share} is no share. Write 5%.", param_hint="--share")
+    if shadow and (amount < 1 or arm):
+        raise click.UsageError("A shadow answers nobody, so it has neither --share nor --arm.")
+    return Part(share=0.0 if shadow else float(amount), shadow=shadow, arm=arm)
 
 
 @command.command(help="Approve a promotion that someone else asked for.")
@@ -186,7 +210,7 @@ def approve(name: str, environment: str | None, project: Path | None) -> None:
     _print_decision(opened, decided)
 
 
-@command.command(help="Have ENV serve its last good version again.")
+@command.command(help="Take out what ENV got last; its last good version answers again.")
 @click.argument("place", metavar="[ENV]", required=False)
 @click.option("--env", "environment", help="The environment, for those who prefer an option.")
 @click.option("--why", required=True, help="The reason, as the ledger keeps it.")
@@ -258,11 +282,12 @@ def _now() -> Any:
 
 def _print_decision(opened: "Project", decided: "Release | Request") -> None:
     from loopline.registry.release import Release
+    from loopline.registry.shares import told
 
     project = opened.registry.project
     if isinstance(decided, Release):
         click.echo(
-            f"{decided.environment} serves {project}:{decided.version} since release "
+            f"{decided.environment} serves {told(project, decided.serves)} since release "
             f"{decided.number} by {decided.by}" + (f": {decided.why}" if decided.why else ".")
         )
         return

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from loopline.contract.schema import Contract
 from loopline.errors import MoveRefusedError
-from loopline.registry import lifecycle, release
-from loopline.registry.release import Release
+from loopline.registry import lifecycle, release, shares
+from loopline.registry.release import WHOLE, Part, Release
+from loopline.registry.shares import Serves
 from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import ModelVersion, Registry, Request, State
 from loopline.store.ledger import iso
@@ -25,7 +26,8 @@ def release_to_dev(
     def decide(state: State, _connection: Connection) -> Draft | Release:
         version = registry.find(name, state)
         _check_fit(state, version, "dev")
-        return _present(registry, state, version, "dev") or Draft(version, by, why)
+        serves = shares.placed((), version)
+        return _present(registry, state, serves, "dev") or Draft(serves, by, why)
 
     released = switch(registry, "dev", decide, now)
     assert isinstance(released, Release)  # noqa: S101 - dev asks for no approval here
@@ -41,10 +43,12 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
     why: str = "",
     now: datetime,
     contract: Contract,
+    part: Part = WHOLE,
 ) -> Release | Request:
     """Have environment `to` serve a version, or ask for the approvals that the contract wants.
 
-    Safe to repeat: what serves already, or waits already, is returned as it is.
+    With `part` it gets a share of the callers beside what answers there, or none as a shadow,
+    which needs no approval. Safe to repeat: what serves or waits already is returned as it is.
 
     Raises:
         UnknownVersionError, MoveRefusedError: there is no such version, or no such move.
@@ -55,16 +59,18 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
         version = registry.find(name, state)
         lifecycle.check_move(version.name, to, contract.environments)
         _check_fit(state, version, to)
-        if (present := _present(registry, state, version, to)) is not None:
+        history = state.releases.get(to)
+        serves = shares.placed(history[-1].serves if history else (), version, part)
+        if (present := _present(registry, state, serves, to)) is not None:
             return present
         if (because := state.rolled_back(to).get(version.number)) is not None:
             lifecycle.check_return(version.name, to, because=because, why=why)
         needed = contract.environments[to].approvals
-        if needed == 0:
-            return Draft(version, by, why)
+        if needed == 0 or part.shadow:
+            return Draft(serves, by, why)
         request = state.requests.get((to, version.number))
-        if request is None:
-            request = Request(version.number, to, needed, by, why, iso(now))
+        if request is None or request.part != part:
+            request = Request(version.number, to, needed, by, why, iso(now), part=part)
             registry.ledger.append(
                 "promotion.requested",
                 version.name,
@@ -73,7 +79,7 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
                 actor=by,
                 connection=connection,
             )
-        return _approved(version, request, needed)
+        return _approved(serves, request, needed)
 
     return switch(registry, to, decide, now)
 
@@ -97,7 +103,8 @@ def approve(
         state = registry.state(connection)
         version = registry.find(name, state)
         for released in settled:
-            if released.version == version.number and environment in (None, released.environment):
+            answers = any(served.version == version.number for served in released.serves)
+            if answers and environment in (None, released.environment):
                 return released  # the last approval was cut short, and is complete now
         request = _waiting(state, version, environment)
         _check_approver(version, request, by)
@@ -119,6 +126,7 @@ def approve(
         why=request.why,
         now=now,
         contract=contract,
+        part=request.part,
     )
 
 
@@ -131,11 +139,11 @@ def rollback(
     now: datetime,
     bad: int | None = None,
 ) -> Release:
-    """Have `environment` serve its last good version again. No approval is needed.
+    """Take out what `environment` got last, or the version `bad`. No approval is needed.
 
-    That is the last different version it served that was neither taken out for being bad nor
-    retired. With `bad`, only if that version still serves there: one found bad by two observers is
-    rolled back once.
+    The others that answer there get its callers. Where there is none, the last different version it
+    served that was neither taken out for being bad nor retired. With `bad`, only if that version
+    still serves there: one found bad by two observers is rolled back once.
 
     Raises:
         MoveRefusedError: nothing serves there, nothing good came before, or no reason is given.
@@ -147,25 +155,29 @@ def rollback(
             return settled  # an earlier call was cut short, and is complete now
 
     def decide(state: State, _connection: Connection) -> Draft | Release:
-        present = state.serving(environment)
-        if present is None:
+        history = state.releases.get(environment)
+        if history is None:
             raise MoveRefusedError(f"{environment} serves nothing, so there is nothing to undo.")
-        last = state.releases[environment][-1]
-        if bad is not None and present != bad:
+        last, project = history[-1], registry.project
+        if bad is not None and all(served.version != bad for served in last.serves):
             if last.rolled_back == bad:
                 return last
             raise MoveRefusedError(
-                f"{environment} no longer serves {registry.project}:{bad}, but "
-                f"{registry.project}:{present}. Look again before rolling back."
+                f"{environment} no longer serves {project}:{bad}, but "
+                f"{shares.told(project, last.serves)}. Look again before rolling back."
             )
-        good = _last_good(state, environment, present)
-        if good is None:
-            raise MoveRefusedError(
-                f"{environment} has no earlier version to go back to from "
-                f"{registry.project}:{present}: none that is neither retired nor was itself "
-                f"rolled back. Promote one: loopline model promote NAME --to {environment}"
-            )
-        return Draft(state.version(good), by, why, rolled_back=present)
+        out = shares.newest([one.serves for one in history]) if bad is None else bad
+        rest = shares.without(last.serves, out)
+        if all(served.shadow for served in rest):
+            good = _last_good(state, environment, out)
+            if good is None:
+                raise MoveRefusedError(
+                    f"{environment} has no earlier version to go back to from {project}:{out}: "
+                    "none that is neither retired nor was itself rolled back. Promote one: "
+                    f"loopline model promote NAME --to {environment}"
+                )
+            rest = shares.placed((), state.version(good))
+        return Draft(rest, by, why, rolled_back=out)
 
     released = switch(registry, environment, decide, now)
     assert isinstance(released, Release)  # noqa: S101 - a rollback never waits
@@ -202,25 +214,26 @@ def _check_fit(state: State, version: ModelVersion, to: str) -> None:
     )
 
 
-def _present(registry: Registry, state: State, version: ModelVersion, to: str) -> Release | None:
-    """Return the release by which `to` serves `version` already, if it does.
+def _present(registry: Registry, state: State, serves: Serves, to: str) -> Release | None:
+    """Return the release by which `to` serves just this already, if it does.
 
     Not where a document that is not ours has a higher number: servers refuse it, and only another
     release takes its place.
     """
-    if state.serving(to) != version.number:
+    history = state.releases.get(to)
+    if not history or history[-1].serves != serves:
         return None
-    last = state.releases[to][-1]
+    last = history[-1]
     there = release.numbers(registry.objects, registry.project, to)
     return last if max(there, default=0) <= last.number else None
 
 
-def _approved(version: ModelVersion, request: Request, needed: int) -> Draft | Request:
+def _approved(serves: Serves, request: Request, needed: int) -> Draft | Request:
     if len(request.approved_by) < needed:
         return request
     approvers = " and ".join(request.approved_by)
     why = f"{request.why or 'promoted'} (asked for by {request.by}, approved by {approvers})"
-    return Draft(version, request.approved_by[-1], why)
+    return Draft(serves, request.approved_by[-1], why)
 
 
 def _waiting(state: State, version: ModelVersion, environment: str | None) -> Request:

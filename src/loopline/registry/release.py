@@ -23,14 +23,31 @@ _PURPOSE = b"loopline release\n"
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a version has of an environment's callers."""
+
+    share: float = 1.0
+    """Those of the versions that answer add up to 1."""
+    shadow: bool = False
+    """Asked too, and logged; it answers nobody."""
+    arm: str = ""
+    """What people call it in an A/B test."""
+
+
+WHOLE = Part()
+"""Everybody."""
+
+
+@dataclass(frozen=True)
 class Served:
-    """One version in a release, and its share of the traffic."""
+    """One version in a release, and its share of the callers, as in `Part`."""
 
     version: int
     bundle: str
     bundle_digest: str
     share: float = 1.0
     shadow: bool = False
+    arm: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 
 from loopline.errors import ReleaseError
 from loopline.registry import release
-from loopline.registry.release import Release, Served
-from loopline.registry.versions import ModelVersion, Registry, Request, State
+from loopline.registry.release import Release
+from loopline.registry.shares import Serves
+from loopline.registry.versions import Registry, Request, State
 from loopline.store.ledger import iso
 
 
@@ -23,7 +24,7 @@ from loopline.store.ledger import iso
 class Draft:
     """A release that is decided, and not written yet."""
 
-    version: ModelVersion
+    serves: Serves
     by: str
     why: str
     rolled_back: int | None = None
@@ -74,8 +75,9 @@ def switch(
         decided = decide(registry.state(connection), connection)
         if not isinstance(decided, Draft):
             return decided
-        version = decided.version
-        registry.prove(version)
+        state = registry.state(connection)
+        for served in decided.serves:
+            registry.prove(state.version(served.version))
         number, digest = registry.ledger.head(connection)
         there = release.numbers(registry.objects, registry.project, environment)
         written = release.write(
@@ -85,7 +87,7 @@ def switch(
                 project=registry.project,
                 environment=environment,
                 number=max(there, default=0) + 1,
-                serves=(Served(version.number, version.bundle, version.bundle_digest),),
+                serves=decided.serves,
                 by=decided.by,
                 why=decided.why,
                 at=iso(now),

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from loopline.errors import RegistryError, UnknownVersionError
 from loopline.governance.signing import Keys
 from loopline.registry import lifecycle
-from loopline.registry.release import Release
+from loopline.registry.release import WHOLE, Part, Release
 from loopline.store.database import runs
 from loopline.store.ledger import Event, Ledger, iso
 from loopline.store.objects import Objects
@@ -76,6 +76,7 @@ class Request:
     why: str
     at: str
     approved_by: tuple[str, ...] = ()
+    part: Part = WHOLE
 
 
 @dataclass
@@ -124,10 +125,16 @@ class State:
 
     def served_in(self, number: int) -> list[str]:
         """Return the environments whose present release has version `number`, shadows included."""
+        return self._in_release(number, shadows=True)
+
+    def _in_release(self, number: int, *, shadows: bool) -> list[str]:
         return [
             environment
             for environment, history in self.releases.items()
-            if any(served.version == number for served in history[-1].serves)
+            if any(
+                served.version == number and (shadows or not served.shadow)
+                for served in history[-1].serves
+            )
         ]
 
     def rolled_back(self, environment: str) -> dict[int, str]:
@@ -137,15 +144,16 @@ class State:
         """
         bad: dict[int, str] = {}
         for written in self.releases.get(environment, []):
-            if written.rolled_back is None:
-                bad.pop(written.version, None)
-            else:
+            for served in written.serves:
+                bad.pop(served.version, None)
+            if written.rolled_back is not None:
                 bad[written.rolled_back] = written.why
         return bad
 
     def version(self, number: int) -> ModelVersion:
         """Return version `number` with its stage."""
-        stage = lifecycle.stage(self.served_in(number), is_retired=number in self.retired)
+        answers_in = self._in_release(number, shadows=False)
+        stage = lifecycle.stage(answers_in, is_retired=number in self.retired)
         return replace(self.versions[number], stage=stage)
 
 
