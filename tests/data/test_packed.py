@@ -87,6 +87,20 @@ def test_a_damaged_file_is_refused(kind: str) -> None:
         unpacked(Path("rows.csv"), bytes(damaged))
 
 
+@pytest.mark.parametrize("kind", ["gzip", "zip"])
+def test_any_bit_turned_anywhere_is_refused_or_makes_no_difference(kind: str) -> None:
+    whole = PACK[kind](CONTENT[:200])
+
+    for place in range(len(whole) * 8):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            _, content, found = unpacked(Path("rows.csv"), bytes(damaged))
+        except SourceError:
+            continue
+        assert content == (CONTENT[:200] if found else damaged), place
+
+
 def test_an_archive_holds_one_file_beside_what_a_mac_adds() -> None:
     mac = zipped(**{"rows.csv": CONTENT, "__MACOSX/._rows.csv": b"x"})
 

@@ -40,7 +40,7 @@ def unpacked(file: Path, packed: bytes) -> tuple[str, bytes, str | None]:
         gzipped = compression == "gzip"
         stream = gzip.GzipFile(fileobj=io.BytesIO(packed)) if gzipped else _zstd(packed)
         content = _bounded(file, stream, most)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError) as error:
         raise SourceError(f"{file} cannot be unpacked ({compression}): {error}.") from error
     return name, content, compression
 
@@ -59,6 +59,8 @@ def _from_zip(file: Path, packed: bytes, most: int) -> tuple[str, bytes]:
             for member in archive.infolist()
             if not member.is_dir() and not member.filename.startswith("__MACOSX/")
         ]
+        if any(member.filename.startswith(("xl/", "word/", "ppt/")) for member in members):
+            raise SourceError(f"{file} is an office document. Save its table as CSV (UTF-8).")
         if len(members) != 1:
             names = ", ".join(member.filename for member in members[:5]) or "nothing"
             raise SourceError(f"{file} must hold one file, and holds {names}.")
