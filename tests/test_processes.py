@@ -70,7 +70,11 @@ def test_a_child_ends_when_its_parent_is_killed(credit_project: Path) -> None:
         wait_until(lambda: serving(log), "the server did not start")
         parent.kill()
 
-    wait_until(lambda: not is_running(child), "the child outlived its parent")
+    try:
+        wait_until(lambda: not is_running(child), "the child outlived its parent")
+    finally:
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)
     folder = credit_project / ".loopline" / "log" / "credit" / "dev"
     assert list(folder.glob("*.log")) == []  # it ended as asked: an empty log is cleared away
 
