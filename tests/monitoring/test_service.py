@@ -11,7 +11,7 @@ from loopline.contract.schema import Contract
 from loopline.counts.kernel import count_column
 from loopline.monitoring import goals, service
 from loopline.monitoring.findings import Subject
-from loopline.monitoring.hours import ERRORS, LATENCY
+from loopline.monitoring.hours import ERRORS, LATENCY, NOTES
 from loopline.monitoring.windows import Window
 
 WINDOW = Window(380_000, 380_168)
@@ -74,3 +74,18 @@ def test_goals_about_the_service_are_judged_by_its_figures() -> None:
         "2013-05-15 08:00; the goal is at most 25 ms."
     )
     assert (failing.status, failing.value) == ("resolved", pytest.approx(2 / 502))
+
+
+def test_what_servers_note_of_themselves_is_a_finding_that_says_what_was_not_kept() -> None:
+    noted = Counter({"log_lost": 12, "release_refused Release 4 was changed.": 2})
+    seen = service.measure({(NOTES, ""): noted}, WINDOW)
+
+    log, release = service.judge(SUBJECT, seen)
+
+    assert seen.notes == {"log_lost": 12, "release_refused": 2}
+    assert (log.kind, log.status, log.value) == ("log", "open", 12)
+    assert log.message.startswith("12 frames of the log of flights:3 in production were not kept")
+    assert (release.kind, release.status) == ("release", "open")
+    assert release.message.endswith("Release 4 was changed.")
+    quiet = service.judge(SUBJECT, measured([0.001]))
+    assert {one.status for one in quiet} == {"resolved"}

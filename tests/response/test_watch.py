@@ -502,3 +502,19 @@ def test_a_pass_is_written_as_json(world: Any, day: Day) -> None:
 
     assert written["at"] == iso(day(5))
     assert written["watched"][0]["performance"]["labels"] == 200
+
+
+def test_frames_that_a_server_lost_are_found_and_told(world: Any, day: Day) -> None:
+    world.amend(("respond:", "respond:\n  - {when: log_lost > 0, do: alert}"))
+    world.serve(world.version())
+    world.traffic(1, day(3))
+    world._segment([["n", int(day(3).timestamp() * 1e6), "log_lost", 7, 1, ""]], "production")
+
+    seen = world.look(day(3.5))
+    later = world.look(day(40))
+
+    [finding] = [one for one in seen.findings if one.kind == "log"]
+    assert finding.message.startswith("7 frames of the log of credit:1 in production were not kept")
+    [action] = [one for one in seen.actions if one.rule == "log_lost > 0"]
+    assert (action.kind, action.outcome) == ("alert", "done")
+    assert "log" not in {one.kind for one in later.findings}  # it passed by itself

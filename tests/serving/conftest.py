@@ -101,7 +101,7 @@ class Workspace:
         """Follow this workspace's releases, as the server does."""
         counted = metrics or Metrics()
 
-        def refused() -> None:
+        def refused(_why: str) -> None:
             counted.releases_refused += 1
 
         return Router(

@@ -8,10 +8,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from loopline.registry import release
 from loopline.serving.log import read_frames
 
 
@@ -186,6 +188,80 @@ def test_a_full_disk_fails_no_prediction(serve, late, tensors, monkeypatch):
     assert "loopline_log_lost_total 1" in text
     assert "loopline_log_failing 1" in text
     assert feedback.status == 503  # an outcome that is not kept must not be acknowledged
+
+
+def test_once_the_disk_works_again_the_log_says_itself_what_it_lost(
+    serve, late, tensors, monkeypatch
+):
+    client = serve(late, level="durable")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("loopline.serving.log.os.write", full)
+    for _ in range(3):
+        _infer(client, late, tensors, late.records[:1])
+    monkeypatch.undo()
+    for _ in range(2):
+        _infer(client, late, tensors, late.records[:1])
+
+    notes = [payload for payload in client.frames() if payload[0] == "n"]
+    assert [(note[2], note[3], note[4]) for note in notes] == [("log_lost", 3, 3)]
+
+
+@pytest.fixture
+def split(serve, workspace, late):
+    """Versions 3 and 4 answer half of the callers each, and 5 is asked too."""
+    client = serve(late)
+    served = [workspace.bundle(late, number) for number in (4, 5)]
+    old = release.read(workspace.objects, workspace.keys, "flight-delays", "dev", 1).serves[0]
+    half, shadow = replace(served[0], share=0.5), replace(served[1], share=0.0, shadow=True)
+    workspace.release(replace(old, share=0.5), half, shadow)
+    client.path.router.look()
+    return client
+
+
+def _version(answer):
+    return int(answer.headers["x-model-version"])
+
+
+def test_a_caller_stays_on_one_version_by_the_rows_key_or_its_own_id(split, late, tensors):
+    records = late.records[:40]
+
+    by_row = [_version(_infer(split, late, tensors, [record])) for record in records]
+    again = [_version(_infer(split, late, tensors, [record])) for record in records]
+    nameless = [{**record, "flight_id": None} for record in records[:1]] * 20
+    by_id = {_version(_infer(split, late, tensors, nameless[:1], id="me")) for _ in nameless}
+    by_chance = {_version(_infer(split, late, tensors, nameless[:1])) for _ in range(40)}
+
+    assert by_row == again
+    assert set(by_row) == {3, 4}
+    assert len(by_id) == 1
+    assert by_chance == {3, 4}
+
+
+def test_a_shadow_is_asked_the_same_and_logged_beside_and_answers_nobody(split, late, tensors):
+    records = late.records[:5]
+
+    answers = [_infer(split, late, tensors, [record]) for record in records]
+    split.runner.run(split.path.shadowed())
+
+    assert {_version(answer) for answer in answers} <= {3, 4}
+    assert split.path.metrics.shadowed == {5: 5}
+    frames = [payload for payload in split.frames() if payload[0] == "p"]
+    told = {payload[1]: payload for payload in frames if not payload[5]}
+    shadows = {payload[1]: payload for payload in frames if payload[5]}
+    assert told.keys() == shadows.keys() == {answer.headers["x-request-id"] for answer in answers}
+    for request, payload in shadows.items():
+        assert payload[4] == 5
+        assert payload[9:] == told[request][9:]  # the same inputs and, by the same model, outputs
+
+
+def test_a_shadow_that_has_no_time_is_passed_over_and_counted(split, late, tensors, monkeypatch):
+    monkeypatch.setattr("loopline.serving.shadows.MOST_WAITING", 0)
+
+    assert _infer(split, late, tensors, late.records[:1]).status == 200
+    assert split.path.metrics.shadows_skipped == 1
 
 
 def test_feedback_that_the_log_has_no_room_for_is_not_acknowledged(serve, late, monkeypatch):

@@ -102,10 +102,29 @@ def test_shares_are_kept_and_a_key_stays_with_its_model(workspace, router, origi
 def test_a_shadow_gets_no_traffic(workspace, router, origin):
     old = release.read(workspace.objects, workspace.keys, PROJECT, "dev", 1).serves[0]
 
-    workspace.release(old, replace(workspace.bundle(origin, 2), shadow=True))
+    workspace.release(old, replace(workspace.bundle(origin, 2), shadow=True, share=0.0))
     router.look()
 
     assert [model.version for model in router.models] == [1]
+    assert [model.version for model in router.shadows] == [2]
+    with pytest.raises(UnknownVersionError):
+        router.named(2)
+
+
+def test_a_wider_canary_takes_callers_and_gives_none_back(workspace, router, origin):
+    old = release.read(workspace.objects, workspace.keys, PROJECT, "dev", 1).serves[0]
+    new, keys = workspace.bundle(origin, 2), [f"key-{number}" for number in range(2000)]
+
+    def callers(share):
+        workspace.release(replace(old, share=1 - share), replace(new, share=share, arm="bold"))
+        router.look()
+        return {key for key in keys if router.choose(key).version == 2}
+
+    few, half = callers(0.05), callers(0.5)
+
+    assert few < half
+    assert len(half) == pytest.approx(1000, abs=120)
+    assert (router.arm(1), router.arm(2)) == ("", "bold")
 
 
 @pytest.mark.parametrize(

@@ -58,5 +58,8 @@ WATCHED: dict[str, Metric] = {
     "prediction_psi": Metric("lower", _ALL, high=inf),
     "missing_rate": Metric("lower", _ALL),
     "new_category_rate": Metric("lower", _ALL),
+    "log_lost": Metric("lower", _ALL, high=inf),
+    "release_refused": Metric("lower", _ALL, high=inf),
 }
-"""What responses may name besides: of the worst feature, or of the predictions."""
+"""What responses may name besides: of the worst feature, of the predictions, or of the servers:
+frames of the log that were not kept, and releases that could not be used."""

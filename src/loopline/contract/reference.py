@@ -135,7 +135,8 @@ def _metrics() -> str:
     rows += [f"| `{name}` | {_metric(metric)} |" for name, metric in METRICS.items()]
     rows += [
         "",
-        "Conditions of `respond` may also name these: of the worst feature, or of predictions.\n",
+        "Conditions of `respond` may also name these: of the worst feature, of predictions, or of\n"
+        "the servers (frames of the log that were not kept, releases that could not be used).\n",
     ]
     rows += ["| figure | better | range | tasks |", "| --- | --- | --- | --- |"]
     rows += [f"| `{name}` | {_metric(metric)} |" for name, metric in WATCHED.items()]

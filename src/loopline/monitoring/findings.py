@@ -31,7 +31,7 @@ class Finding:
     environment: str
     version: int
     kind: str
-    """`drift`, `goal`, `fairness`, `service` or `log`."""
+    """`drift`, `goal`, `fairness`, `service`, `log` or `release`."""
     subject: str
     """The column, goal or figure concerned."""
     metric: str

@@ -22,8 +22,9 @@ from loopline.monitoring.windows import HOUR, Window
 from loopline.store.database import Database, counts
 
 INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
+NOTES = "notes"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
-those `apart`, whose event is implausibly far from it."""
+those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves."""
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
 
@@ -86,10 +87,12 @@ def of_service(stretch: Stretch, environment: str) -> dict[Cell, Counts]:
     for (version, hour), seconds in stretch.latencies.items():
         counted = count_column(np.asarray(seconds), _PLAIN)
         found[Cell(environment, version, hour, "", LATENCY)] = counted
-    errors: dict[Cell, Counter[str]] = {}
-    for (version, hour, kind), number in stretch.errors.items():
-        errors.setdefault(Cell(environment, version, hour, "", ERRORS), Counter())[kind] += number
-    return {**found, **errors}
+    named: dict[Cell, Counter[str]] = {}
+    for slice_, told in ((ERRORS, stretch.errors), (NOTES, stretch.notes)):
+        for (version, hour, kind), number in told.items():
+            cell = Cell(environment, version, hour, "", slice_)
+            named.setdefault(cell, Counter())[kind] += number
+    return {**found, **named}
 
 
 def watched(reference: Reference) -> list[str]:
@@ -186,6 +189,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, ROWS):
+    if kind in (ERRORS, ROWS, NOTES):
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

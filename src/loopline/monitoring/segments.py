@@ -66,6 +66,8 @@ class Stretch:
     """Version and hour of arrival to the seconds each request took; shadows left out."""
     errors: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     """Version, hour of arrival and `STATUS KIND` to requests that got no prediction."""
+    notes: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    """Version, hour of arrival and what a server noted of itself (`KIND TEXT`) to how often."""
     labels: list[tuple[str | None, str | None, str | None, int, int, int, int]] = field(
         default_factory=list
     )
@@ -109,6 +111,10 @@ def gather(frames: Iterable[tuple[list[Any], int]], start: int, until: int | Non
             _, arrival, error, status, _, version = payload
             hour = _version(version), arrival // HOUR
             stretch.errors[*hour, f"{int(status)} {error}"] += 1
+        elif kind == "n":
+            _, arrival, noted, number, version, text = payload
+            what = f"{noted} {text:.200}".strip()
+            stretch.notes[_version(version), arrival // HOUR, what] += int(number)
     return stretch
 
 

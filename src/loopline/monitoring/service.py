@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.statistics import quantiles
-from loopline.monitoring.hours import ERRORS, LATENCY, Counts
+from loopline.monitoring.findings import Finding, Subject
+from loopline.monitoring.hours import ERRORS, LATENCY, NOTES, Counts
 from loopline.monitoring.windows import Window
+from loopline.serving.log import LOG_LOST, RELEASE_REFUSED
 
 _SERVER_ERROR = 500
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -28,6 +30,10 @@ class Service:
     """Status and kind to requests."""
     latency: dict[str, float]
     """Seconds: `p50`, `p95`, `p99`, within 0.2 % of their value; empty without an answer."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """What servers said of themselves, by the names that rules use, to how often."""
+    texts: tuple[str, ...] = ()
+    """Why releases could not be used."""
 
     @property
     def error_rate(self) -> float:
@@ -53,6 +59,11 @@ def measure(counted: Mapping[tuple[str, str], Counts], window: Window) -> Servic
         answered = latencies.rows
         found = zip(_SHARES, quantiles(latencies, list(_SHARES.values())), strict=True)
         latency = {share: seconds for share, seconds in found if seconds is not None}
+    notes = counted.get((NOTES, ""), Counter())
+    assert isinstance(notes, Counter)  # noqa: S101 - as above
+    noted = dict.fromkeys((LOG_LOST, RELEASE_REFUSED), 0)
+    for name, number in notes.items():
+        noted[name.split(" ", 1)[0]] += number
     return Service(
         window=window,
         requests=answered + errors.total(),
@@ -60,4 +71,37 @@ def measure(counted: Mapping[tuple[str, str], Counts], window: Window) -> Servic
         refused=sum(number for status, number in by_status if status < _SERVER_ERROR),
         errors=dict(errors),
         latency=latency,
+        notes=noted,
+        texts=tuple(sorted(name.partition(" ")[2] for name in notes if " " in name)),
     )
+
+
+def judge(subject: Subject, found: Service) -> list[Finding]:
+    """Judge what no contract has to say: that everything is logged, and every release followed."""
+    lost = found.notes.get(LOG_LOST, 0)
+    told = {
+        LOG_LOST: (
+            f"{lost:,} frames of the log of {subject.name} were not kept, {found.window}: the disk "
+            "was full, slow or read-only. Callers were answered; no figure knows of it."
+        ),
+        RELEASE_REFUSED: (
+            f"Servers of {subject.environment} could not use a release and stayed with "
+            f"{subject.name}, {found.window}: {' '.join(found.texts)}"
+        ),
+    }
+    return [
+        subject.judge(
+            "log" if name == LOG_LOST else "release",
+            name,
+            holds=not found.notes.get(name),
+            metric=name,
+            value=float(found.notes.get(name, 0)),
+            limit=0.0,
+            window=found.window.text,
+            rows=found.requests,
+            labels=None,
+            message=message,
+            evidence={"texts": list(found.texts)},
+        )
+        for name, message in told.items()
+    ]

@@ -82,6 +82,7 @@ class Survey:
             window,
             lambda column: self._new_values(environment, reference, window, column),
         )
+        judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)
         if performed is not None:
@@ -115,6 +116,8 @@ class Survey:
         requests = served_so.requests
         for name, value in served_so.figures.items():
             found[name] = Figure(value, name, requests, is_mature=requests >= minimum)
+        for name, number in served_so.notes.items():
+            found[name] = Figure(float(number), name, requests, is_mature=True)
         if performed is not None:
             for name, value in performed.metrics.items():
                 found[name] = Figure(value, name, performed.labels, is_mature=True)

@@ -24,6 +24,8 @@ Level = Literal["async", "durable", "off"]
 
 HEADER = b"LOOPLOG1"
 SEALED = ["s"]
+LOG_LOST, RELEASE_REFUSED = "log_lost", "release_refused"
+"""What a server notes of itself: frames that were not kept, releases that cannot be used."""
 _FRAME = struct.Struct("<II")
 _GATHER_SECONDS = 0.005  # what arrives in this time is written and synced together
 _SEGMENT_BYTES = 32 * 2**20

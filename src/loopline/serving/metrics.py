@@ -30,6 +30,9 @@ class Metrics:
         self.unknown_columns = 0
         self.labels = 0
         self.releases_refused = 0
+        self.shadowed: Counter[int] = Counter()
+        """Model version to rows scored beside an answer."""
+        self.shadows_skipped = 0
         self._latencies = [0] * (len(_BOUNDS) + 1)
         self._microseconds = 0
         self._started = time.time()
@@ -54,6 +57,16 @@ class Metrics:
         families = [
             _counter("loopline_requests", "Requests answered, by route and status.", requests),
             _counter("loopline_predictions", "Rows scored, by model version.", predictions),
+            _counter(
+                "loopline_shadowed",
+                "Rows scored by shadows, by model version.",
+                {f'{{version="{name}"}}': n for name, n in sorted(self.shadowed.items())},
+            ),
+            _counter(
+                "loopline_shadows_skipped",
+                "Requests that no shadow was asked, for want of time.",
+                self.shadows_skipped,
+            ),
             *self._histogram(),
             _counter(
                 "loopline_unknown_columns",

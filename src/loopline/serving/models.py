@@ -11,7 +11,7 @@ from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
-from loopline.serving.dialects.base import Dialect, Outputs
+from loopline.serving.dialects.base import Call, Dialect, Outputs
 from loopline.serving.rows import Reader, Rows, without_nan
 from loopline.settings import Settings
 from loopline.store.objects import Objects
@@ -57,6 +57,19 @@ class Model:
     def runtime(self) -> str:
         """What answers: `plan` or `original`."""
         return "original" if self._plan is None else "plan"
+
+    async def answer(self, call: Call) -> tuple[Outputs, Rows]:
+        """Read, score and decide the rows of one call.
+
+        Raises:
+            RequestError: a value cannot be what its column is.
+            LooplineError: as `scores` raises it.
+        """
+        if call.rows == 1:
+            rows = self.reader.one(call.values)
+        else:
+            rows = self.reader.many(call.values, call.rows)
+        return self.outputs(await self.scores(rows)), rows
 
     async def scores(self, rows: Rows) -> np.ndarray:
         """Score `rows`; a plan does it at once, without letting another request in between.

@@ -10,14 +10,16 @@ import time
 
 import msgspec
 
+from loopline.data.columns import canonical_text
 from loopline.errors import RequestError, StoreError
 from loopline.model.signature import Signature
 from loopline.serving.dialects.base import Content
 from loopline.serving.feedback import read_outcomes
-from loopline.serving.log import LogWriter
+from loopline.serving.log import LOG_LOST, LogWriter
 from loopline.serving.metrics import Metrics
 from loopline.serving.router import Router
 from loopline.serving.rows import Rows
+from loopline.serving.shadows import Question, Shadows
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -40,14 +42,27 @@ class Path:
         self.metrics = metrics
         self._replay = replay
         self._process = os.urandom(4).hex()
+        self._shadows = Shadows(log, metrics)
         self._number = 0
+        self._lost = 0
+        """Of the log's lost frames, those that it says itself."""
         self._seen = 0
         """When replaying: the time of the last prediction, which errors are given too."""
 
     async def predict(
-        self, dialect: str, body: bytes, content: Content, *, version: int | None, caller: str
+        self,
+        dialect: str,
+        body: bytes,
+        content: Content,
+        *,
+        version: int | None,
+        caller: str,
+        key: str | None = None,
     ) -> Answer:
         """Score the rows in `body`, and log them.
+
+        Where several versions answer, `key` says which one: the same for the same key. Without it
+        the row's business key does, else the client's own id, else chance.
 
         Raises:
             RequestError: the body cannot be scored.
@@ -58,29 +73,60 @@ class Path:
         arrival = time.time_ns() // 1000
         self._number = (self._number + 1) & 0xFFF  # two requests may share a microsecond
         request_id = f"{arrival:013x}{self._number:03x}{self._process}"
-        model = self.router.choose(request_id) if version is None else self.router.named(version)
-        speaks = model.dialects[dialect]
         try:
-            call = speaks.read(body, content)
-            if call.rows == 1:
-                rows = model.reader.one(call.values)
+            if version is not None:
+                model = self.router.named(version)
+            elif key is None and len(self.router.models) > 1:
+                model = self.router.choose(self._key(dialect, body, content) or request_id)
             else:
-                rows = model.reader.many(call.values, call.rows)
+                model = self.router.choose(key or request_id)
+            call = model.dialects[dialect].read(body, content)
+            outputs, rows = await model.answer(call)
         except RecursionError:  # deep enough to be read, too deep to be shown in a message
             raise RequestError("The body nests too deeply: a value is no list of lists.") from None
-        outputs = model.outputs(await model.scores(rows))
-        encoded = speaks.answer(call, outputs, request_id)
+        encoded = model.dialects[dialect].answer(call, outputs, request_id)
         latency = (time.perf_counter_ns() - started) // 1000
         if self._replay:
             arrival = self._seen = _event_time(model.signature, rows) or arrival
         said = outputs.scores if outputs.labels is None else [outputs.labels, *outputs.scores]
         about = [request_id, call.client_id, arrival, model.version, False, latency, caller]
         self.log.append(["p", *about, call.rows, rows.logged, said])
+        if self.log.lost != self._lost:
+            self._tell_lost(arrival)
         if self.log.level == "durable":
             await self.log.committed()
+        for shadow in self.router.shadows:
+            question = Question(dialect, body, content, request_id, arrival, caller)
+            self._shadows.ask(shadow, question)
         self.metrics.scored(model.version, call.rows, latency)
         self.metrics.unknown_columns += call.unknown
         return Answer(encoded, request_id, model.version)
+
+    def _key(self, dialect: str, body: bytes, content: Content) -> str | None:
+        """Return what keeps a caller on one version, as the first of those that answer reads it."""
+        first = self.router.models[0]
+        call = first.dialects[dialect].read(body, content)
+        for column, value in zip(first.signature.inputs, call.values, strict=True):
+            if column.name == first.signature.key:
+                text = canonical_text(value if call.rows == 1 or value is None else value[0])
+                return text or call.client_id
+        return call.client_id
+
+    async def shadowed(self) -> None:
+        """Wait until every shadow was asked what it is to be asked."""
+        await self._shadows.drained()
+
+    def note(self, kind: str, number: int, text: str) -> None:
+        """Log what people should hear of the server itself."""
+        version = self.router.release.version
+        self.log.append(["n", time.time_ns() // 1000, kind, number, version, text])
+
+    def _tell_lost(self, arrival: int) -> None:
+        """Say in the log, once it works again, how many frames it lost."""
+        if self.log.failure is None:
+            lost, self._lost = self.log.lost - self._lost, self.log.lost
+            version = self.router.release.version
+            self.log.append(["n", arrival, LOG_LOST, lost, version, ""])
 
     async def accept(self, body: bytes) -> int:
         """Keep the outcomes in `body`, on disk before this returns; return how many.

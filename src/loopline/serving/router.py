@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,6 +33,7 @@ class _Serving:
     models: tuple[Model, ...]
     limits: tuple[float, ...]
     """Where each model's share ends, the last at 1."""
+    shadows: tuple[Model, ...]
 
 
 class Router:
@@ -42,12 +44,12 @@ class Router:
         latest: Callable[[int], Release | None],
         load: Callable[[Served], Model],
         *,
-        on_refused: Callable[[], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         """Open what is released now.
 
         `latest` returns the newest release after a number, `load` opens one version of it and
-        `on_refused` counts what could not be used.
+        `on_refused` hears, in the thread that follows, why one could not be used.
 
         Raises:
             ReleaseError: nothing is released, or the document cannot be used.
@@ -77,14 +79,23 @@ class Router:
         """The models that answer now."""
         return self._serving.models
 
+    @property
+    def shadows(self) -> tuple[Model, ...]:
+        """The models that are asked too, and answer nobody."""
+        return self._serving.shadows
+
+    def arm(self, version: int) -> str:
+        """Return what people call `version` in an A/B test."""
+        return next(one.arm for one in self.release.serves if one.version == version)
+
     def choose(self, key: str) -> Model:
         """Return the model for `key`: the same one for the same key, while the shares stand."""
         serving = self._serving
         if len(serving.models) == 1:
             return serving.models[0]
-        point = zlib.crc32(key.encode()) / 2**32
-        above = [at for at, limit in enumerate(serving.limits) if point < limit]
-        return serving.models[above[0] if above else -1]
+        point = zlib.crc32(key.encode("utf-8", "surrogatepass")) / 2**32
+        # The last limit is 1, but for rounding.
+        return serving.models[min(bisect_right(serving.limits, point), len(serving.models) - 1)]
 
     def named(self, version: int) -> Model:
         """Return the model of `version`.
@@ -109,7 +120,7 @@ class Router:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        for model in (*self._retired, *self._serving.models):
+        for model in (*self._retired, *self._serving.models, *self._serving.shadows):
             model.close()
 
     def look(self) -> None:
@@ -121,7 +132,7 @@ class Router:
             if release is None or self._is_waiting(release.number):
                 return
             number = release.number
-            opened = self._open(release, self._serving.models)
+            opened = self._open(release, (*self._serving.models, *self._serving.shadows))
         except LooplineError as error:
             if number > self._serving.release.number:
                 self._refused_number = number
@@ -130,7 +141,10 @@ class Router:
             return
         previous, self._serving = self._serving, opened
         self._complaint = None
-        self._retired += [model for model in previous.models if model not in opened.models]
+        stays = (*opened.models, *opened.shadows)
+        self._retired += [
+            model for model in (*previous.models, *previous.shadows) if model not in stays
+        ]
         _log.info("Release %d: %s.", number, " and ".join(model.name for model in opened.models))
 
     def _follow(self) -> None:
@@ -139,13 +153,14 @@ class Router:
 
     def _open(self, release: Release, present: tuple[Model, ...]) -> _Serving:
         """Load what `release` names, but for what answers already."""
-        wanted = [served for served in release.serves if served.share > 0 and not served.shadow]
-        if not wanted:
+        answering = [served for served in release.serves if served.share > 0 and not served.shadow]
+        if not answering:
             raise ReleaseError(f"Release {release.number} gives no version a share of the traffic.")
+        shadows = [served for served in release.serves if served.shadow]
         known = {(model.version, model.bundle_digest): model for model in present}
         models: list[Model] = []
         try:
-            for served in wanted:
+            for served in (*answering, *shadows):
                 model = known.get((served.version, served.bundle_digest))
                 models.append(self._load(served) if model is None else model)
         except LooplineError:
@@ -153,9 +168,10 @@ class Router:
                 if model not in present:
                     model.close()
             raise
-        whole = sum(served.share for served in wanted)
-        limits = accumulate(served.share / whole for served in wanted)
-        return _Serving(release, tuple(models), tuple(limits))
+        whole = sum(served.share for served in answering)
+        limits = accumulate(served.share / whole for served in answering)
+        split = len(answering)
+        return _Serving(release, tuple(models[:split]), tuple(limits), tuple(models[split:]))
 
     def _is_waiting(self, number: int) -> bool:
         return number == self._refused_number and time.monotonic() < self._refused_until
@@ -168,5 +184,5 @@ class Router:
     def _refuse(self, complaint: str) -> None:
         if complaint != self._complaint:
             self._complaint = complaint
-            self._on_refused()
+            self._on_refused(complaint)
             _log.error("The release stays as it is: %s", complaint)

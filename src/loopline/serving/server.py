@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from loopline.registry import release
 from loopline.registry.release import Release, Served
 from loopline.serving.app import App
 from loopline.serving.guard import Guard
-from loopline.serving.log import Level, LogWriter
+from loopline.serving.log import RELEASE_REFUSED, Level, LogWriter
 from loopline.serving.metrics import Metrics
 from loopline.serving.models import Model, load
 from loopline.serving.path import Path as PredictionPath
@@ -69,6 +69,7 @@ class _Stopping:
     def __enter__(self) -> "_Stopping":
         self._asked = False
         self._server: _Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._previous = {
             number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)
         }
@@ -97,7 +98,17 @@ class _Stopping:
         self._server = _Server(config)
         self._server.should_exit = self._asked
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            self._loop = runner.get_loop()
             runner.run(self._server.serve(sockets=[listener]))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have `call` made where requests are answered; from any thread."""
+        loop = self._loop
+        if loop is None:  # nothing is answered yet
+            call()
+        else:
+            with suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(call)
 
     def _ask(self, *_: object) -> None:
         self._asked = True
@@ -118,11 +129,16 @@ def serve(project: str, settings: Settings, options: Options, say: Callable[[str
     listener = _listen(options.host, options.port)
     metrics = Metrics()
     with _Stopping() as stopping:
-        router = _router(project, settings, options.environment, metrics)
+
+        def refused(why: str) -> None:
+            stopping.soon(lambda: _refused(path, why))
+
+        router = _router(project, settings, options.environment, refused)
         folder = settings.home / "log" / project / options.environment
         log = _open_log(folder, options.log)
         try:
-            app = App(PredictionPath(router, log, metrics, replay=options.replay), guard)
+            path = PredictionPath(router, log, metrics, replay=options.replay)
+            app = App(path, guard)
             say(_greeting(router, listener, options, folder))
             router.follow()
             gc.collect()
@@ -134,7 +150,14 @@ def serve(project: str, settings: Settings, options: Options, say: Callable[[str
             log.close()
 
 
-def _router(project: str, settings: Settings, environment: str, metrics: Metrics) -> Router:
+def _refused(path: PredictionPath, why: str) -> None:
+    path.metrics.releases_refused += 1
+    path.note(RELEASE_REFUSED, 1, why)
+
+
+def _router(
+    project: str, settings: Settings, environment: str, refused: Callable[[str], None]
+) -> Router:
     objects, keys = Objects(settings.store_url), Keys(settings.home)
 
     def latest(after: int) -> Release | None:
@@ -142,9 +165,6 @@ def _router(project: str, settings: Settings, environment: str, metrics: Metrics
 
     def open_version(served: Served) -> Model:
         return load(served, objects, keys, settings)
-
-    def refused() -> None:
-        metrics.releases_refused += 1
 
     if latest(0) is None:
         raise ReleaseError(
