@@ -141,6 +141,32 @@ for number in range(1, 13):
     assert sorted(Tables(Objects(url)).read("log")["x"]) == list(range(1, 13))
 
 
+def test_a_table_that_another_writer_makes_meanwhile_is_looked_at_again(tables, monkeypatch):
+    tables.write("log", pl.DataFrame({"x": [1]}), transaction=("fold", 1))
+    real, unseen = Tables._find, [True]
+
+    def find(self: Tables, key: str, version: int | None = None) -> object:
+        return None if unseen and unseen.pop() else real(self, key, version)
+
+    monkeypatch.setattr(Tables, "_find", find)
+    tables.write("log", pl.DataFrame({"x": [1]}), transaction=("fold", 1))
+    unseen.append(True)
+    version = tables.write("log", pl.DataFrame({"x": [2]}), transaction=("fold", 2))
+
+    assert sorted(tables.read("log")["x"]) == [1, 2]
+    assert version == 1
+
+
+def test_a_full_disk_is_one_clear_message(tables, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("deltalake.write_deltalake", full)
+
+    with pytest.raises(StoreError, match=r"Could not write the table log: .*No space left"):
+        tables.write("log", pl.DataFrame({"x": [1]}))
+
+
 def test_a_lazy_read_filters_by_time(tables):
     times = [datetime(2013, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
     tables.write("log", pl.DataFrame({"at": times}))

@@ -43,7 +43,7 @@ class Tables:
         Raises:
             StoreError: the store refuses, or the types do not fit.
         """
-        from deltalake.exceptions import CommitFailedError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         for _ in range(_ATTEMPTS):
             existing = self._find(key)
@@ -55,6 +55,10 @@ class Tables:
                 return self._commit(key, existing, table, mode, transaction)
             except CommitFailedError:
                 continue  # lost against another writer: look again at what is there now
+            except (DeltaError, OSError) as error:
+                if existing is None and self.exists(key):
+                    continue  # another writer made the table meanwhile
+                raise StoreError(f"Could not write the table {key}: {error}") from error
         raise StoreError(
             f"Could not write the table {key}: other writers were faster {_ATTEMPTS} times. "
             "Try again when they are done."
@@ -71,7 +75,7 @@ class Tables:
         """Add the version that follows `existing`, or fail if another writer was faster.
 
         delta-rs would retry by itself on top of the other's version, without looking whether that
-        holds the same transaction.
+        holds the same transaction; and it would append to a table that was made meanwhile.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -81,7 +85,7 @@ class Tables:
         write_deltalake(
             existing or self._objects.uri(key),
             frame,
-            mode=mode,
+            mode="error" if existing is None else mode,
             schema_mode="overwrite" if mode == "overwrite" else "merge",
             commit_properties=CommitProperties(app_transactions=done, max_commit_retries=0),
         )
