@@ -88,6 +88,12 @@ def test_a_batch_without_any_value_in_a_column_fits_what_is_there(tables):
     assert sorted(tables.read("a")["x"], key=str) == [1.5, None]
 
 
+def test_overwriting_what_is_not_there_yet_makes_it(tables):
+    assert tables.write("snapshots", pl.DataFrame({"x": [1]}), mode="overwrite") == 0
+
+    assert tables.read("snapshots")["x"].to_list() == [1]
+
+
 def test_overwriting_replaces_the_columns_too(tables):
     tables.write("a", pl.DataFrame({"x": [1], "y": [1]}))
 

@@ -80,16 +80,21 @@ class Tables:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
         done = [] if transaction is None else [Transaction(*transaction)]
+        commit = CommitProperties(app_transactions=done, max_commit_retries=0)
+        if existing is None:
+            uri = self._objects.uri(key)
+            write_deltalake(uri, _fitting(key, table, None), mode="error", commit_properties=commit)
+            return 0
         # Without schema_mode, an overwrite would keep columns that are gone.
         frame = _fitting(key, table, None if mode == "overwrite" else existing)
         write_deltalake(
-            existing or self._objects.uri(key),
+            existing,
             frame,
-            mode="error" if existing is None else mode,
+            mode=mode,
             schema_mode="overwrite" if mode == "overwrite" else "merge",
-            commit_properties=CommitProperties(app_transactions=done, max_commit_retries=0),
+            commit_properties=commit,
         )
-        return 0 if existing is None else existing.version()
+        return existing.version()
 
     def read(
         self, key: str, version: int | None = None, columns: Sequence[str] | None = None
