@@ -27,12 +27,42 @@ from loopline.errors import DataError
         ([str(n) for n in range(300)] + ["oops"], "integer"),
         ([str(n) for n in range(30)] + ["oops"] * 20, "category"),
         ([1.5, 2.0], "number"),
+        (["1.5", "inf", "-Infinity", "INF"], "number"),
+        (["1", "2", "n.a."], "category"),
+        (["inf", "inf"], "category"),
+        (pl.Series([1, 2**63 - 1025], dtype=pl.UInt64), "integer"),
+        (pl.Series([1, 2**63], dtype=pl.UInt64), "number"),
         ([True, False], "boolean"),
         ([[1], [2]], "text"),
     ],
 )
 def test_types_are_found_out_from_values(values, kind):
     assert infer_types(pl.DataFrame({"x": values}), ["?", ""]) == {"x": kind}
+
+
+@pytest.mark.parametrize("name", ["rows", "text", "len", "count", "literal"])
+def test_a_column_may_be_called_as_the_work_calls_its_own(name):
+    assert infer_types(pl.DataFrame({name: ["1", "2"]})) == {name: "integer"}
+
+
+def test_infinite_numbers_are_missing_and_counted():
+    found = convert(pl.DataFrame({"x": ["1.5", "inf", "-Infinity"]}), {"x": "number"}, [""])
+
+    assert found.frame["x"].to_list() == [1.5, None, None]
+    assert found.failures["x"].rows() == [(1, "inf"), (2, "-Infinity")]
+
+
+def test_spreadsheets_words_for_missing_are_found_beside_numbers_alone():
+    frame = pl.DataFrame({"a": ["1", "#DIV/0!", "n.a."], "b": ["x", "na", "Unknown"]})
+
+    assert missing_tokens(frame) == ("", "n.a.", "#DIV/0!")
+
+
+def test_columns_that_differ_in_case_alone_are_refused(contract):
+    whole = contract({"columns": {"Id": {}, "x": {}, "ID": {}}})
+
+    with pytest.raises(DataError, match=r"'Id' and 'ID', which differ in case alone.*Rename one"):
+        needed(whole, ["Id", "x", "ID", "y"])
 
 
 def test_flights_are_what_they_look_like(flights):

@@ -138,3 +138,22 @@ def test_a_snapshot_found_in_the_ledger_loads_and_keeps_the_order_of_the_data(st
 
     assert list(again.columns) == ["b", "a"]
     assert load(again, stores[0]).equals(rows)
+
+
+def test_columns_called_like_loopline_s_own_are_kept_beside_them(contract, stores):
+    raw = pl.DataFrame({"_ROW": ["9", "8"], "_failed": ["a", "b"], "_snapshot": ["u", "v"],
+                        "age": ["36", "-4"], "y": ["0", "1"]})  # fmt: skip
+    named = {name: {} for name in raw.columns}
+    whole = contract({"columns": named | {"age": {"minimum": 0, "on_fail": "block"}}})
+    conformed = conform(raw, whole)
+    tables, ledger = stores
+
+    validation = validate(conformed, whole, NOW)
+    snapshot = freeze(validation, conformed.types, tables, ledger, source="x.csv", now=NOW)
+
+    assert load(snapshot, tables).rows() == [(9, "a", "u", 36, 0)]
+    apart = tables.read("quarantine/credit")
+    assert apart.select("_ROW", "_failed", "_snapshot").rows() == [("8", "b", "v")]
+    assert apart.select("__row", "__failed", "__snapshot").rows() == [
+        (2, "age: minimum 0", snapshot.id)
+    ]

@@ -467,6 +467,7 @@ def test_an_input_that_changes_its_type_gets_a_column_of_its_own(
 
 def test_inputs_called_like_our_own_columns_are_kept_beside_them() -> None:
     assert stored_name("label", pl.String(), pl.Schema()) == "input_label"
+    assert stored_name("Score", pl.String(), pl.Schema()) == "input_Score"
     assert stored_name("age", pl.Float64(), pl.Schema({"age": pl.Float64()})) == "age"
 
 

@@ -7,7 +7,7 @@ alike; anything else, such as `1,234` or `03/04/2013`, is refused rather than gu
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,14 @@ _MICROSECOND = timedelta(microseconds=1)
 BEYOND_INTEGERS = 2.0**63
 NAT = np.iinfo(np.int64).min
 """The integer inside numpy's NaT."""
+
+
+def unused(name: str, taken: Iterable[str]) -> str:
+    """Return `name`, after as many underscores as no column of `taken` is called, in any case."""
+    lowered = {other.lower() for other in taken}
+    while name.lower() in lowered:
+        name = f"_{name}"
+    return name
 
 
 def canonical_text(value: Any) -> str | None:

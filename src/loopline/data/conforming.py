@@ -6,7 +6,7 @@ is dropped without a count.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -39,6 +39,7 @@ _NEAR_UNIQUE = 0.5
 _SENTENCE = 60
 # What a column's rare slips may be before it counts as another type.
 _SLIPS, _SLIP_SHARE = 3, 0.01
+_INFINITE = r"(?i)^[+-]?inf(inity)?$"
 _TRUTHS = {"true", "t", "yes"}, {"false", "f", "no"}
 
 
@@ -97,7 +98,21 @@ def needed(contract: Contract, available: Sequence[str]) -> list[str]:
     absent = [name for name in names if name not in available]
     if absent:
         raise DataError("\n".join(_absent(name, available) for name in absent))
+    for name, other in alike_but_for_case(names):
+        raise DataError(
+            f"The contract speaks of the columns '{name}' and '{other}', which differ in case "
+            "alone, and Delta tables tell no case apart. Rename one, or leave it out."
+        )
     return names
+
+
+def alike_but_for_case(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that an earlier one differs from in case alone, after that one."""
+    first: dict[str, str] = {}
+    for name in names:
+        known = first.setdefault(name.lower(), name)
+        if known != name:
+            yield known, name
 
 
 def convert(frame: pl.DataFrame, types: Mapping[str, str], missing: Sequence[str]) -> Conformed:
@@ -222,7 +237,7 @@ def _infer(series: pl.Series, missing: Sequence[str]) -> str:
     dtype = series.dtype
     native = {
         "boolean": dtype == pl.Boolean,
-        "integer": dtype.is_integer(),
+        "integer": dtype.is_integer() and _fits_integer(series),
         "number": dtype.is_numeric(),
         "time": dtype == pl.Date or isinstance(dtype, pl.Datetime),
         "category": _is_text(dtype) and dtype != pl.String,
@@ -232,17 +247,23 @@ def _infer(series: pl.Series, missing: Sequence[str]) -> str:
             return kind
     if dtype != pl.String:
         return "text"
-    name = series.name
     values = (
-        series.to_frame()
+        series.to_frame("text")
         .lazy()
-        .select(_present(dtype, name, missing).alias(name))
+        .select(_present(dtype, "text", missing).alias("text"))
         .drop_nulls()
-        .group_by(name)
+        .group_by("text")
         .len("rows")
         .collect()
     )
-    return _infer_text(values.get_column(name), values.get_column("rows"))
+    return _infer_text(values.get_column("text"), values.get_column("rows"))
+
+
+def _fits_integer(whole: pl.Series) -> bool:
+    """Whether 64 bits with a sign hold every value: hashes are often written without one."""
+    if whole.dtype not in {pl.UInt64, pl.Int128}:
+        return True
+    return bool((whole.cast(pl.Float64).abs().fill_null(0) < BEYOND_INTEGERS).all())
 
 
 def _infer_text(texts: pl.Series, rows: pl.Series) -> str:
@@ -259,7 +280,8 @@ def _infer_text(texts: pl.Series, rows: pl.Series) -> str:
     if lowered & _TRUTHS[0] and lowered & _TRUTHS[1] and lowered <= _TRUTHS[0] | _TRUTHS[1]:
         return "boolean"
     numbers = texts.str.contains(NUMBER)
-    if all_but_slips(numbers):
+    # An infinite value makes no text of its column: it is a number of no use, and counted.
+    if numbers.any() and all_but_slips(numbers | texts.str.contains(_INFINITE)):
         if texts.str.contains(r"^[+-]?0[0-9]").any():
             return "category"
         whole = texts.filter(numbers).str.contains(r"^[+-]?[0-9]{1,18}(\.0*)?$")
@@ -273,7 +295,8 @@ def _infer_text(texts: pl.Series, rows: pl.Series) -> str:
 
 
 _COMMON = ("", "?", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "Null", "None", "none", "nan",
-           "NaN", "NAN", "\\N", "-", "--", ".", "missing", "unknown")  # fmt: skip
+           "NaN", "NAN", "\\N", "-", "--", ".", "missing", "unknown", "na", "n.a.", "<NA>",
+           "Missing", "Unknown", "#DIV/0!", "#VALUE!")  # fmt: skip
 _CLEAR = {"", "?", "N/A", "n/a", "#N/A", "null", "NULL", "nan", "NaN", "\\N"}
 """Texts that mean missing beside words too; NA beside them may be Namibia, and none a value."""
 

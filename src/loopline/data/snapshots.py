@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loopline.data.columns import unused
 from loopline.errors import StoreError
 from loopline.store.ledger import Ledger
 from loopline.store.tables import Tables
@@ -76,7 +77,7 @@ def freeze(
     if found is not None:
         # The ledger keeps no order of columns; a model's features follow the data's.
         return replace(found, columns=dict(types), quarantined=quarantine.height)
-    rows = frame.select(list(types)).with_row_index(_ROW)
+    rows = frame.select(list(types)).with_row_index(unused(_ROW, types))
     snapshot = replace(snapshot, table_version=tables.write(snapshot.table, rows, mode="overwrite"))
     ledger.append("snapshot.frozen", snapshot.id, asdict(snapshot), now=now)
     return snapshot
@@ -88,8 +89,9 @@ def load(snapshot: Snapshot, tables: Tables) -> "pl.DataFrame":
     Raises:
         StoreError: the table is gone, or holds other rows than were frozen.
     """
-    kept = tables.read(snapshot.table, snapshot.table_version, [_ROW, *snapshot.columns])
-    frame = kept.sort(_ROW).drop(_ROW)
+    row = unused(_ROW, snapshot.columns)
+    kept = tables.read(snapshot.table, snapshot.table_version, [row, *snapshot.columns])
+    frame = kept.sort(row).drop(row)
     if content_hash(frame, snapshot.columns) != snapshot.hash:
         raise StoreError(
             f"Version {snapshot.table_version} of the table {snapshot.table} does not hold the "
@@ -144,7 +146,8 @@ def _set_apart(
     if any(event.payload["hash"] == digest for event in known):
         return
     key = f"quarantine/{ledger.project}"
-    version = tables.write(key, quarantine.with_columns(_snapshot=pl.lit(snapshot.id)))
+    which = pl.lit(snapshot.id).alias(unused("_snapshot", quarantine.columns))
+    version = tables.write(key, quarantine.with_columns(which))
     payload = {
         "hash": digest, "table": key, "table_version": version, "rows": quarantine.height,
     }  # fmt: skip

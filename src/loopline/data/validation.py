@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from loopline.contract.schema import Check, Column, Contract, OnFail
-from loopline.data.columns import canonical_text, from_frame, parse_number
+from loopline.data.columns import canonical_text, from_frame, parse_number, unused
 from loopline.data.conforming import Conformed, conform, infer_types
 from loopline.data.row_sql import evaluate, parse
 from loopline.errors import ValidationError
@@ -242,8 +242,9 @@ def _part(conformed: Conformed, bad: dict[int, list[str]]) -> tuple[pl.DataFrame
         ]
         apart = apart.with_columns(pl.Series(name, values, dtype=pl.String))
     reasons = ["; ".join(bad[place]) for place in places]
-    rows = pl.Series("_row", [place + 1 for place in places], dtype=pl.Int64)
-    apart = apart.with_columns(rows, pl.Series("_failed", reasons, dtype=pl.String))
+    row, failed = (unused(name, frame.columns) for name in ("_row", "_failed"))
+    rows = pl.Series(row, [place + 1 for place in places], dtype=pl.Int64)
+    apart = apart.with_columns(rows, pl.Series(failed, reasons, dtype=pl.String))
     return (frame.filter(pl.Series(keep)) if bad else frame), apart
 
 

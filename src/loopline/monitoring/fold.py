@@ -61,7 +61,8 @@ def stored_name(name: str, dtype: pl.DataType, schema: pl.Schema) -> str:
 
     By its name, unless Loopline's own columns or an earlier version's other type have it.
     """
-    wanted = f"input_{name}" if name in OWN else name
+    # Delta tells no case apart: Score and score are one name.
+    wanted = f"input_{name}" if name.lower() in OWN else name
     if schema.get(wanted, dtype) == dtype:
         return wanted
     return f"{wanted}_{_SUFFIXES.get(type(dtype), 'time')}"
