@@ -12,6 +12,11 @@ from loopline.data.delimited import decoded, delimiter_of, read_text
 from loopline.errors import SourceError
 
 FILE = Path("rows.csv")
+CZECH = "jméno,město\n" + "Dvořák,Plzeň\nŽižka,Český Krumlov\nŠťastný,Třebíč\n" * 40
+POLISH = "imię,miasto\n" + "Łukasz,Łódź\nŚwięta,Gdańsk\n" * 40
+FRENCH = "nom,ville\n" + "Hélène,Genève\nœuvre,“où est le goût” 5 €\n" * 40
+PORTUGUESE = "nome,ação\n" + "João,corações\nSão Tomé,põe\n" * 40
+SPANISH = "nombre,pregunta\n" + "Muñoz,¿Qué?\nPeña,1ª\n" * 40
 HUNGARIAN = "név,város\n" + "Őrségi Űrhajós,Győr\nÁrvíztűrő,Kőszeg\n" * 40
 GERMAN = "Name,Straße\n" + "Müller,Große Straße 5\nJäger,Süßweg\n" * 40
 
@@ -30,7 +35,12 @@ def read(text: str, delimiter: str = ",") -> list[tuple[str, ...]]:
         ("utf-16-be", GERMAN),
         ("utf-32", GERMAN),
         ("cp1252", GERMAN),
+        ("cp1252", FRENCH),
+        ("cp1252", PORTUGUESE),
+        ("cp1252", SPANISH),
         ("cp1250", HUNGARIAN),
+        ("cp1250", CZECH),
+        ("cp1250", POLISH),
         ("ascii", "a,b\n1,2\n"),
     ],
 )
@@ -130,3 +140,14 @@ def test_values_longer_than_a_block_are_read() -> None:
     long = "x" * (9 << 20)
 
     assert read(f"a,b\n{long},1\n") == [(long, "1")]
+
+
+def test_zero_bytes_on_both_sides_are_no_text_of_two_bytes_a_letter() -> None:
+    with pytest.raises(SourceError, match=r"rows\.csv is no text: it has zero bytes\. Bring CSV"):
+        decoded(FILE, b"\x89\x00\x00\x00\x07abc\x00\x00" * 50, None)
+
+
+def test_a_header_alone_has_no_rows_with_or_without_an_end_of_line() -> None:
+    for text in ("a,b", "a,b\n"):
+        frame = read_text(FILE, text.encode(), ",")
+        assert (frame.columns, frame.height) == (["a", "b"], 0)

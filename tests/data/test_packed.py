@@ -139,3 +139,10 @@ def test_a_real_packed_table_is_the_table(tmp_path: Path) -> None:
     for kind, pack in PACK.items():
         _, content, _ = unpacked(Path(f"r.csv{SUFFIX[kind]}"), pack(path.read_bytes()))
         assert pl.read_csv(content).equals(frame)
+
+
+def test_an_office_document_is_named_as_one() -> None:
+    parts = {"xl/workbook.xml": b"<workbook/>", "xl/worksheets/sheet1.xml": b"<sheet/>"}
+
+    with pytest.raises(SourceError, match=r"book\.xlsx is an office document\. Save its table as"):
+        unpacked(Path("book.xlsx"), zipped(**parts))

@@ -6,6 +6,7 @@ Read by pyarrow, since polars fills up a line that is too short without saying s
 import codecs
 import csv
 import io
+import re
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +35,14 @@ _LEGACY = [
     "euc_kr",
     "big5",
 ]
+
+# Letters of cp1250, in words, where cp1252 has a sign or a letter that western languages lack:
+# nearly all others could be either, and guessing by their frequency reads French as Czech.
+_CENTRAL = re.compile(
+    rb"[A-Za-z\xc0-\xff][\x9a\x9d\x9e\x9f\xb3\xb9\xbe\xbf](?=[a-z\xe0-\xff])"
+    rb"|[\x8a\x8e\xa3\xaf](?=[a-z\xe0-\xff]{2})"
+    rb"|[A-Za-z\xc0-\xff]\xf5(?!e)"  # Hungarian; Portuguese has it before an e
+)
 
 
 def decoded(file: Path, content: bytes, encoding: str | None) -> tuple[bytes, str]:
@@ -88,6 +97,8 @@ def read_text(file: Path, content: bytes, delimiter: str) -> pl.DataFrame:
     from pyarrow import csv as arrow_csv
 
     names = _header(file, content, delimiter)
+    if b"\n" not in content:
+        content += b"\n"  # without it Arrow takes a header alone for a value without an end
     convert = arrow_csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
     )
@@ -114,7 +125,12 @@ def _encoding(file: Path, content: bytes) -> str:
             return encoding
     head = content[:4096]
     if b"\x00" in head:  # UTF-16 without its mark: every other byte of plain text is zero
-        return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if min(even, odd) > max(even, odd) // 20:
+            raise SourceError(
+                f"{file} is no text: it has zero bytes. Bring CSV, Parquet or JSON lines."
+            )
+        return "utf-16-le" if odd > even else "utf-16-be"
     bad = _first_bad(content, "utf-8")
     if bad is None:
         return "utf-8"
@@ -127,6 +143,8 @@ def _encoding(file: Path, content: bytes) -> str:
     # Where several read these bytes alike, the commonest is meant.
     same = [] if found is None else found.could_be_from_charset
     encoding = found.encoding if found is not None and "cp1252" not in same else "cp1252"
+    if encoding in {"cp1250", "cp1252"}:
+        encoding = "cp1250" if _CENTRAL.search(near) else "cp1252"
     return "latin-1" if _first_bad(content, encoding) is not None else encoding
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from loopline.data.sources.base import read_source, stamp
-from loopline.data.sources.files import sniff
+from loopline.data.sources.files import examine, sniff
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
@@ -238,3 +238,19 @@ def test_a_stamp_changes_with_any_file_and_is_none_for_a_database(write, tmp_pat
     assert stamp("sqlite:///x.db", tmp_path) is None
     with pytest.raises(OSError, match="nowhere"):
         stamp("nowhere.csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"ARROW1\x00\x00\xff\xff", "a Feather or Arrow file"),
+        (b"\x80\x04\x95\x00\x00\x00", "a pickle"),
+        (b"<html><body>Not found</body></html>", "a web page"),
+        (b"SQLite format 3\x00\x10", "an SQLite database"),
+    ],
+)
+def test_what_is_brought_by_mistake_is_named_and_what_is_read_too(write, content, kind):
+    path = write("data.csv", content)
+
+    with pytest.raises(SourceError, match=rf"data\.csv is {kind}.*as CSV, Parquet or JSON lines"):
+        examine(path)

@@ -27,6 +27,16 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
+_OTHERS = {
+    b"ARROW1": "a Feather or Arrow file", b"ORC": "an ORC file", b"Obj\x01": "an Avro file",
+    b"\x89HDF": "an HDF5 file", b"SQLite format 3\x00": "an SQLite database", b"%PDF": "a PDF",
+    b"\xd0\xcf\x11\xe0": "an old office document", b"\x80\x04\x95": "a pickle, which is not opened",
+    b"\x80\x05\x95": "a pickle, which is not opened", b"<!DOCTYPE": "a web page",
+    b"<html": "a web page", b"<?xml": "XML",
+}  # fmt: skip
+"""How files begin that are brought by mistake, and what they are."""
+
+
 @dataclass(frozen=True)
 class FileFormat:
     """What a file turned out to be."""
@@ -94,7 +104,8 @@ def _read_all(path: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileF
             f"The files of {path} have other types for one column: {error}"
         ) from error
     if frame.is_empty():
-        raise SourceError(f"{path} has columns ({', '.join(first.columns[:8])}), but no rows.")
+        names = ", ".join(f"{name:.40}" for name in first.columns[:8])
+        raise SourceError(f"{path} has columns ({names}), but no rows.")
     return frame, formats[0]
 
 
@@ -120,6 +131,11 @@ def _read(file: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileForma
 def _format(name: str, content: bytes) -> str:
     if content[:4] == b"PAR1":
         return "parquet"
+    for magic, kind in _OTHERS.items():
+        if content.startswith(magic):
+            raise SourceError(
+                f"{name} is {kind}. Write its table as CSV, Parquet or JSON lines, which are read."
+            )
     known = _SUFFIXES.get(Path(name).suffix.lower())
     if known is not None:
         return known
