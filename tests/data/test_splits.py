@@ -165,3 +165,32 @@ def test_too_few_moments_or_groups_leave_a_part_empty_and_say_so(contract):
     for how in ({"by": "time"}, {"by": "group", "group": "plane"}):
         with pytest.raises(SplitError, match=f"part of the split by {how['by']} is empty"):
             parts_of(contract, frame, truth, split=how)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1]), (6, [4, 1, 1])]
+)
+def test_a_class_of_few_rows_is_in_every_part(contract, rows, expected):
+    frame = pl.DataFrame({"id": range(200)})
+    truth = (np.arange(200) < rows).astype(float)
+
+    whole = contract({"key": "id"})
+    parts = split(frame, from_frame(frame, {"id": "integer"}), whole, truth, 7)
+
+    assert [int(truth[part].sum()) for part in (parts.train, parts.validation, parts.test)] == (
+        expected
+    )
+
+
+@pytest.mark.parametrize("rows", [3, 7, 16, 20, 25, 99])
+def test_few_rows_of_a_regression_are_dealt_to_every_part(contract, rows):
+    frame = pl.DataFrame({"id": range(rows)})
+    whole = contract({"key": "id"}, task="regression")
+
+    parts = split(frame, from_frame(frame, {"id": "integer"}), whole, np.arange(rows) * 1.0, 7)
+
+    train, validation, test = sizes(parts)
+    assert train + validation + test == rows
+    assert train >= validation >= 1
+    assert test >= 1
+    assert train >= rows // 2 or rows == 3
