@@ -14,6 +14,7 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from loopline.contract.load import idle, load
 from loopline.contract.schema import Contract, Source
+from loopline.data import row_sql
 from loopline.data.conforming import conform
 from loopline.data.sources.base import read
 from loopline.errors import LooplineError, SourceError
@@ -306,7 +307,18 @@ def test_odd_column_names_survive_the_contract(tmp_path: Path) -> None:
             "A time cannot be",
         ),
         ("id,y\n" + "".join(f"{n},{n % 2}\n" for n in range(60)), "y", "nothing to learn 'y' from"),
-        (bytes(range(128, 256)) * 20, "y", "cannot be read|encoding|no column 'y'"),
+        ("y\n" + "0\n1\n" * 30, "y", "It is alone. Bring columns of numbers or categories"),
+        ("a b  c y\n" + "1 2  3 4\n" * 60, "y", "not separated by a comma, semicolon, tab or bar"),
+        ("Sales,,\n,,\na,b,y\n" + "1,2,3\n" * 60, "y", "must be the first: remove those above"),
+        ("# of 2024\na,b,y\n" + "1,2,3\n" * 60, "y", "must be the first: remove those above"),
+        (
+            "a,y\n" + "1,0\n" * 60 + "2,1\n2,1\n",
+            "y",
+            "too few rows to learn and to judge.*one class",
+        ),
+        ("a,y\n1,2.5\n2,3.5\n", "y", "too few rows to learn and to judge"),
+        ("a,y\n" + "1,true\n2,null\n" * 30, "y", "'true' in every row but the 30 that have none"),
+        (bytes(range(128, 256)) * 20, "y", "cannot be read|encoding|no column 'y'|but no rows"),
     ],
 )
 def test_data_that_cannot_be_learned_from_is_one_clear_error(
@@ -383,3 +395,139 @@ def test_an_identifier_that_repeats_keeps_its_rows_together(tmp_path: Path) -> N
     assert (contract.data.split.by, contract.data.split.group) == ("group", "patient_id")
     assert contract.data.key is None
     assert not contract.data.columns["patient_id"].feature
+
+
+def numbers(seed: int, count: int = 300) -> list[float]:
+    return np.random.default_rng(seed).normal(size=count).round(3).tolist()
+
+
+def kept_out(tmp_path: Path, name: str, values: list) -> str:
+    """Return the line of a column beside one that a model can learn from."""
+    frame = pl.DataFrame({"x": numbers(1), name: values, "y": [n % 2 for n in range(300)]})
+    frame.write_csv(tmp_path / "c.csv")
+    new(tmp_path, tmp_path / "c.csv", "y")
+    return lines_of(tmp_path)[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("paid", [f"${n}.50" for n in range(300)], "numbers with a sign, such as $0.50: text here"),
+        ("share", [f"{n} %" for n in range(300)], "numbers with a sign, such as 0 %: text here"),
+        (
+            "seen",
+            [f"Jan {1 + n % 28}, {2000 + n % 20}" for n in range(300)],
+            "dates such as Jan 1, ",
+        ),
+        (
+            "seen",
+            [f"{1 + n % 28} March {2000 + n % 20}" for n in range(300)],
+            "dates such as 1 Mar",
+        ),
+        ("day", [20240101 + n % 28 for n in range(300)], "dates such as 20240101: a number here"),
+        ("column_1", [7 * n for n in range(300)], "called like an identifier"),
+        ("rownames", [7 * n for n in range(300)], "called like an identifier"),
+        ("vast", [1.7e308 * (-1) ** n for n in range(300)], "up to 1.7e+308: sums of such numbers"),
+    ],
+)
+def test_what_no_model_should_learn_from_is_kept_out_with_its_reason(
+    tmp_path: Path, name: str, values: list, reason: str
+) -> None:
+    line = kept_out(tmp_path, name, values)
+
+    assert "feature: false" in line
+    assert f"# {reason}" in line
+
+
+def test_plain_decimals_beside_words_are_not_said_to_have_thousands_separators(
+    tmp_path: Path,
+) -> None:
+    line = kept_out(tmp_path, "x2", [f"0.{n}" if n % 25 else f"low {n}" for n in range(300)])
+
+    assert "# 300 different texts" in line
+
+
+def test_columns_that_no_contract_can_speak_of_are_left_out_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    frame = pl.DataFrame(
+        {"Id": numbers(1), "tags": [["a"]] * 300, "bytes": [b"a"] * 300, "ID": numbers(2),
+         "x": numbers(3), "place": [{"lat": 1.0}] * 300, "id": [n % 2 for n in range(300)]}
+    )  # fmt: skip
+    frame.write_parquet(tmp_path / "c.parquet")
+
+    contract = new(tmp_path, tmp_path / "c.parquet", "id")
+
+    assert list(contract.data.columns) == ["x", "id"]
+    text = (tmp_path / "here/project/loopline.yaml").read_text()
+    assert '# "Id" is left out: differs from id in case alone: rename it' in text
+    assert '# "tags" is left out: it holds lists, objects or bytes' in text
+    with pytest.raises(SourceError, match="target 'tags' cannot be predicted: it holds lists"):
+        create("other", tmp_path / "c.parquet", "tags", parent=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["when", "order", "date", "timestamp", "end", "interval", "Date 1"]
+)
+def test_a_time_called_as_sql_speaks_still_gives_its_features(tmp_path: Path, name: str) -> None:
+    days = [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(300)]
+    frame = pl.DataFrame({"x": numbers(1), name: days, "y": [n % 2 for n in range(300)]})
+    frame.write_csv(tmp_path / "c.csv")
+
+    contract = new(tmp_path, tmp_path / "c.csv", "y")
+
+    expression = row_sql.parse(contract.data.features["weekday"], {name: "time"})
+    assert expression.columns == (name,)
+
+
+def test_where_the_only_columns_tell_the_target_they_stay_with_a_word(tmp_path: Path) -> None:
+    x = numbers(1)
+    pl.DataFrame({"celsius": x, "f": [32 + 1.8 * c for c in x]}).write_csv(tmp_path / "c.csv")
+
+    contract = new(tmp_path, tmp_path / "c.csv", "f")
+
+    assert not contract.data.columns["celsius"].leaks
+    assert (
+        "# tells the target almost alone (R² 1.000): known only afterwards? Then add"
+        in (lines_of(tmp_path)["celsius"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "positive"),
+    [
+        ("day", [f"2024-01-{1 + n // 300:02d}" for n in range(600)], lambda n: n % 2),
+        ("day", [f"2024-01-{1 + n // 25:02d}" for n in range(600)], lambda n: n < 400 and n % 2),
+        ("shop_id", [f"s{n // 8}" for n in range(600)], lambda n: n // 8 in (3, 40)),
+    ],
+)
+def test_a_split_whose_parts_would_lack_rows_or_a_class_is_not_chosen(
+    tmp_path: Path, column: str, values: list[str], positive: Callable[[int], int]
+) -> None:
+    x = numbers(1, 600)
+    y = [int(positive(n)) for n in range(600)]
+    pl.DataFrame({"x": x, column: values, "y": y}).write_csv(tmp_path / "c.csv")
+    spread = [f"2024-01-{1 + n // 25:02d}" for n in range(600)] if column == "day" else values
+    even = pl.DataFrame({"x": x, column: spread, "y": [n % 2 for n in range(600)]})
+    even.write_csv(tmp_path / "even.csv")
+
+    contract = new(tmp_path, tmp_path / "c.csv", "y")
+    other = create("even", tmp_path / "even.csv", "y", parent=tmp_path).guesses
+
+    assert contract.data.split.by == "stratified"
+    assert other.split["by"] == {"day": "time", "shop_id": "group"}[column]
+
+
+def test_a_huge_target_is_looked_at_without_overflow(tmp_path: Path) -> None:
+    x = numbers(1)
+    pl.DataFrame({"x": x, "y": [1e300 * c for c in x]}).write_csv(tmp_path / "c.csv")
+
+    contract = new(tmp_path, tmp_path / "c.csv", "y")
+
+    assert contract.problem.task == "regression"
+
+
+def test_space_around_names_is_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("x , y\n" + "1,0\n2,1\n" * 40)
+
+    assert new(tmp_path, tmp_path / "c.csv", " y").problem.target == "y"

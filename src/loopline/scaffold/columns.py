@@ -16,15 +16,34 @@ _LISTED_CATEGORIES, _LISTED_LENGTH = 12, 120
 _NEAR_UNIQUE = 0.5
 _FEW = 20
 _ODD_FORMATS = {
-    # A comma in some of them, and every one written so.
-    r"^[-+]?([1-9]\d{0,2}(,\d{3})+|\d{1,3})(\.\d+)?$": "numbers with thousands separators, such as "
-    "{}: text here; write 1234 to use them as numbers",
-    r"^[-+]?\d+(,\d+)?$": "numbers with decimal commas, such as {}: text here; write 1.5 for "
-    "1,5 to use them as numbers",
-    r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b": "dates such as {}: text here, since day and month could "
-    "be either; write 2013-04-01 to use them as times",
+    # What some of them hold, how every one is written, and what to say of it.
+    ",": (
+        r"^[-+]?([1-9]\d{0,2}(,\d{3})+|\d{1,3})(\.\d+)?$",
+        "numbers with thousands separators, such as {}: text here; write 1234 to use them as "
+        "numbers",
+    ),
+    r",\d": (
+        r"^[-+]?\d+(,\d+)?$",
+        "numbers with decimal commas, such as {}: text here; write 1.5 for 1,5 to use them as "
+        "numbers",
+    ),
+    r"[$€£¥%]": (
+        r"^[-+]?[$€£¥]? ?[-+]?\d[\d,.]* ?[$€£¥%]?$",
+        "numbers with a sign, such as {}: text here; write 12.5 to use them as numbers",
+    ),
+    r"[./-]": (
+        r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b",
+        "dates such as {}: text here, since day and month could be either; write 2013-04-01 to "
+        "use them as times",
+    ),
+    r"\p{L}{3}": (
+        r"(?i)^(\p{L}{3,9},? )?(\d{1,2}[ -])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+        r"[a-z]*\.?[ -](\d{1,2},? )?\d{2,4}\b",
+        "dates such as {}: text here; write 2013-04-01 to use them as times",
+    ),
 }
-_ODD_SIGN = r"[,./-]"
+_DAY = r"^(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
+_HUGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -112,10 +131,11 @@ def _text(facts: Facts, name: str) -> ColumnGuess:
 
 
 def _odd_format(values: pl.Series) -> str | None:
-    telling = values.filter(values.str.contains(_ODD_SIGN))
-    for pattern, text in _ODD_FORMATS.items():
-        if len(telling) and values.str.contains(pattern).mean() >= 0.95:  # type: ignore[operator]
-            return text.format(telling.filter(telling.str.contains(pattern))[0])
+    for sign, (pattern, text) in _ODD_FORMATS.items():
+        fits = values.str.contains(pattern)
+        telling = values.filter(fits & values.str.contains(sign))
+        if len(telling) and fits.mean() >= 0.95:  # type: ignore[operator]
+            return text.format(telling[0])
     return None
 
 
@@ -125,7 +145,15 @@ def _number(facts: Facts, name: str) -> ColumnGuess:
         if high - low == facts.distinct[name] - 1:
             why = "numbers the rows: the next row has a value no model has seen"
             return ColumnGuess(name, {"type": kind, "feature": False}, why)
-        if words.is_identifier(name):
+        if words.is_identifier(name) or words.is_nameless(name):
             why = "called like an identifier, and different in every row"
+            return ColumnGuess(name, {"type": kind, "feature": False}, why)
+    if (largest := max(abs(low), abs(high))) > _HUGEST:
+        why = f"up to {largest:.2g}: sums of such numbers overflow; use another unit"
+        return ColumnGuess(name, {"type": kind, "feature": False}, why)
+    if kind == "integer" and facts.distinct[name] > _FEW and low >= 19000101 and high <= 20991231:
+        days = facts.texts(name)
+        if days.str.contains(_DAY).all():
+            why = f"dates such as {days[0]}: a number here; write 2013-04-01 to use them as times"
             return ColumnGuess(name, {"type": kind, "feature": False}, why)
     return ColumnGuess(name, {"type": kind, "minimum": low, "maximum": high})

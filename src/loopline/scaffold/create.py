@@ -17,7 +17,7 @@ from loopline.data.sources.base import read_source
 from loopline.data.sources.files import FileFormat, examine
 from loopline.errors import LooplineError, SourceError
 from loopline.evaluation.behaviour import EXAMPLE
-from loopline.scaffold.guess import Guesses, guess
+from loopline.scaffold.guess import Guesses, guess, unspeakable
 from loopline.scaffold.target import guess_target, require_target
 from loopline.scaffold.write import comment, contract_text
 from loopline.settings import Settings
@@ -61,7 +61,11 @@ def create(
     folder = _folder(name, parent)
     where = _existing(data)
     frame, file_format = _read(where)
-    require_target(target, frame.columns)
+    if target not in frame.columns:
+        target = target.strip()  # as the names in a CSV file are read
+    require_target(target, frame.columns, hint=_unlike_a_header(target, frame, file_format))
+    left_out = unspeakable(frame.schema, target)
+    frame = frame.drop(left_out)
     missing = file_format.missing
     types = infer_types(frame, missing)
     if types[target] == "boolean":
@@ -69,7 +73,7 @@ def create(
     column = convert(frame, {target: types[target]}, missing).frame.get_column(target)
     target_guess = guess_target(column, types[target], task)
     types[target] = target_guess.kind
-    guesses = guess(convert(frame, types, missing).frame, types, target_guess)
+    guesses = guess(convert(frame, types, missing).frame, types, target_guess, left_out)
     source = _source(_path_from(folder, where, parent), file_format)
     files = {
         "loopline.yaml": contract_text(name, source, missing, guesses),
@@ -122,6 +126,21 @@ def _read(data: Path) -> tuple[pl.DataFrame, FileFormat]:
         return examine(data)
     frame = read_source(str(data), data, Settings.read(data))
     return frame, FileFormat("delta", missing=missing_tokens(frame))
+
+
+def _unlike_a_header(target: str, frame: pl.DataFrame, file_format: FileFormat) -> str:
+    """Return what may be wrong with a CSV file that does not name the target, if anything."""
+    if file_format.format != "csv":
+        return ""
+    if any(target in name.split() for name in frame.columns):
+        return (
+            "The names are not separated by a comma, semicolon, tab or bar; write the file with "
+            "one of them. "
+        )
+    above = (re.split(r"[,;|\t]", ",".join(row)) for row in frame.head(20).iter_rows())
+    if any(target in names for names in above):
+        return "The line with the names must be the first: remove those above it. "
+    return ""
 
 
 def _path_from(folder: Path, data: Path, parent: Path) -> str:

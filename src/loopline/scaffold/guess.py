@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from loopline.errors import SourceError
+from loopline.contract.schema import Contract
+from loopline.data import row_sql
+from loopline.data.columns import from_frame
+from loopline.data.conforming import alike_but_for_case
+from loopline.data.splits import split
+from loopline.errors import RowSqlError, SourceError, SplitError
 from loopline.scaffold import leaks, words
 from loopline.scaffold.columns import ColumnGuess, guess_column, names_entities, names_rows
 from loopline.scaffold.facts import Facts
@@ -30,25 +35,31 @@ class Guesses:
     why_split: str
     features: dict[str, str] = field(default_factory=dict)
     """Name to row SQL."""
-    left_out: list[str] = field(default_factory=list)
-    """Columns whose names the contract cannot hold."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Columns that the contract cannot hold, and why."""
     sensitive: list[str] = field(default_factory=list)
     """Columns that fairness may be about."""
 
 
-def guess(frame: pl.DataFrame, types: dict[str, str], target: TargetGuess) -> Guesses:
+def guess(
+    frame: pl.DataFrame,
+    types: dict[str, str],
+    target: TargetGuess,
+    left_out: dict[str, str] | None = None,
+) -> Guesses:
     """Conclude a contract's content from data.
 
     Args:
         frame: typed as `types` say, missing values null.
         types: column to contract type.
         target: what was concluded of the target, one of the columns.
+        left_out: columns that are in neither, and why.
 
     Raises:
-        SourceError: nothing is left to learn from.
+        SourceError: nothing is left to learn from, or too few rows to learn and to judge.
     """
     facts = Facts.of(frame, types)
-    others = [name for name in types if name != target.name and not _CONTROL.search(name)]
+    others = [name for name in types if name != target.name]
     time = _time(facts, others)
     key = next((name for name in others if names_rows(facts, name)), None)
     group = next((name for name in others if names_entities(facts, name)), None)
@@ -60,29 +71,56 @@ def guess(frame: pl.DataFrame, types: dict[str, str], target: TargetGuess) -> Gu
         columns[time] = ColumnGuess(time, {"type": "time"}, "when a row happened")
     truth = _truth(facts, target)
     seen = [name for name, column in columns.items() if column.reaches_model]
-    for name, figure in leaks.alone(frame, types, truth, target.task, seen).items():
-        why = f"tells the target almost alone ({figure}): known only afterwards? Else remove leaks"
-        columns[name] = ColumnGuess(name, {"type": types[name], "leaks": True}, why)
+    telling = leaks.alone(frame, types, truth, target.task, seen)
+    for name, figure in telling.items():
+        tells = f"tells the target almost alone ({figure}): known only afterwards?"
+        if len(telling) < len(seen):
+            keys = {"type": types[name], "leaks": True}
+            columns[name] = ColumnGuess(name, keys, f"{tells} Else remove leaks")
+        else:  # then a model of what tells it is all there can be
+            columns[name] = replace(columns[name], why=f"{tells} Then add leaks: true")
     sensitive = [name for name in seen if words.describes_a_person(name) and not columns[name].why]
     for name in sensitive:
         keys = {**columns[name].keys, "personal": "indirect"}
         columns[name] = replace(columns[name], keys=keys, why="describes a person; see fairness")
     if not any(column.reaches_model for column in columns.values()):
         reasons = "; ".join(f"{column.name}: {column.why or 'text'}" for column in columns.values())
-        raise SourceError(f"There is nothing to learn '{target.name}' from. {reasons[:600]}")
-    split, why_split = _split(facts, truth, target, time, group)
+        raise SourceError(
+            f"There is nothing to learn '{target.name}' from. {reasons[:600] or 'It is alone'}. "
+            "Bring columns of numbers or categories that are known before the answer is."
+        )
+    how_split, why_split = _split(facts, truth, target, time, group)
     return Guesses(
         rows=facts.rows,
         target=target,
         columns=list(columns.values()),
         key=key,
         time=time,
-        split=split,
+        split=how_split,
         why_split=why_split,
         features=_features(facts, time),
-        left_out=[name for name in types if _CONTROL.search(name)],
+        left_out=left_out or {},
         sensitive=[name for name in sensitive if facts.distinct[name] <= _MOST_GROUPS],
     )
+
+
+def unspeakable(schema: pl.Schema, target: str) -> dict[str, str]:
+    """Return the columns that no contract can speak of, and why.
+
+    Raises:
+        SourceError: the target is one of them.
+    """
+    found = {}
+    for known, name in alike_but_for_case([target, *schema]):
+        found[name] = f"differs from {known} in case alone: rename it"
+    for name, dtype in schema.items():
+        if not name.strip() or _CONTROL.search(name):
+            found[name] = "rename it with letters, and without control characters"
+        elif dtype.is_nested() or dtype in {pl.Binary, pl.Object}:
+            found[name] = "it holds lists, objects or bytes: make columns of what matters in them"
+    if target in found:
+        raise SourceError(f"The target {target!r} cannot be predicted: {found[target]}.")
+    return found
 
 
 def _time(facts: Facts, names: list[str]) -> str | None:
@@ -110,30 +148,63 @@ def _truth(facts: Facts, target: TargetGuess) -> np.ndarray:
 def _split(
     facts: Facts, truth: np.ndarray, target: TargetGuess, time: str | None, group: str | None
 ) -> tuple[dict[str, str], str]:
-    if time is not None and _can_be_cut(truth[facts.frame.get_column(time).arg_sort()], target):
-        return {"by": "time"}, "the newest rows are the test, as the future will be"
+    ways = []
+    if time is not None and facts.rows - target.unlabelled >= _FEWEST_TO_SPLIT_BY_TIME:
+        ways.append(({"by": "time"}, "the newest rows are the test, as the future will be"))
     if group is not None:
-        return {"by": "group", "group": group}, f"rows of one {group} stay on one side"
-    if target.task == "regression":
-        return {"by": "stratified"}, "by chance, with the target spread alike"
-    return {"by": "stratified"}, "by chance, with the classes in equal shares"
+        ways.append(({"by": "group", "group": group}, f"rows of one {group} stay on one side"))
+    for how, why in ways:
+        try:
+            _try_split(facts, truth, target, time, how)
+        except SplitError:
+            continue  # a part would lack rows or a class, and chance deals better
+        return how, why
+    spread = "target spread alike" if target.task == "regression" else "classes in equal shares"
+    try:
+        _try_split(facts, truth, target, time, {"by": "stratified"})
+    except SplitError as error:
+        raise SourceError(f"There are too few rows to learn and to judge. {error}") from error
+    return {"by": "stratified"}, f"by chance, with the {spread}"
 
 
-def _can_be_cut(truth: np.ndarray, target: TargetGuess) -> bool:
-    """Whether each part holds enough to learn and to judge, were the rows cut in this order."""
-    known = truth[~np.isnan(truth)]
-    if len(known) < _FEWEST_TO_SPLIT_BY_TIME:
-        return False
-    parts = np.split(known, [int(0.7 * len(known)), int(0.85 * len(known))])
-    return target.task == "regression" or all(len(np.unique(part)) > 1 for part in parts)
+def _try_split(
+    facts: Facts, truth: np.ndarray, target: TargetGuess, time: str | None, how: dict[str, str]
+) -> None:
+    """Split as a run will.
+
+    Raises:
+        SplitError: a part would be empty or lack what it needs.
+    """
+    contract = Contract.model_validate({
+        "project": "trial",
+        "problem": {"task": target.task, "target": target.name},
+        "goals": [{"metric": "latency_p99", "at_most": "1 s"}],
+        "data": {"source": "-", "time": time, "split": how},
+    })  # fmt: skip
+    moments = {time: "time"} if time is not None else {}
+    seen = from_frame(facts.frame, moments)
+    parts = split(facts.frame, seen, contract, truth, contract.model.seed)
+    if target.task != "regression" and len(np.unique(truth[parts.train])) < len(target.classes):
+        raise SplitError("No training row has one of the classes.")
 
 
 def _features(facts: Facts, time: str | None) -> dict[str, str]:
     if time is None:
         return {}
     moments = facts.frame.get_column(time).drop_nulls()
-    column = time if re.fullmatch(r"[A-Za-z_]\w*", time) else '"' + time.replace('"', '""') + '"'
+    column = _in_row_sql(time)
     wanted = {"weekday": f"extract(dow from {column})"}
     if (moments.dt.hour() != 0).any():
         wanted["hour"] = f"extract(hour from {column})"
     return {name: sql for name, sql in wanted.items() if name not in facts.types}
+
+
+def _in_row_sql(name: str) -> str:
+    """Return a column's name as row SQL reads it: in quotes unless it is plain and no keyword."""
+    is_plain = re.fullmatch(r"[A-Za-z_]\w*", name) is not None
+    try:
+        if is_plain and row_sql.names(f"extract(dow from {name})") == (name,):
+            return name
+    except RowSqlError:
+        pass  # a word of SQL, such as when
+    return '"' + name.replace('"', '""') + '"'

@@ -50,9 +50,11 @@ def guess_target(values: pl.Series, kind: str, task: str | None = None) -> Targe
     if distinct == 0:
         raise SourceError(f"The target '{name}' is missing in every row. Choose another column.")
     if distinct == 1:
+        gaps = values.null_count()
+        rest = f" but the {gaps:,} that have none" if gaps else ""
         raise SourceError(
-            f"The target '{name}' is {values.drop_nulls()[0]!r} in every row: there is nothing to "
-            "tell apart. Choose another column, or bring rows of the other kind."
+            f"The target '{name}' is {values.drop_nulls()[0]!r} in every row{rest}: there is "
+            "nothing to tell apart. Choose another column, or bring rows of the other kind."
         )
     chosen, why = _task(values, kind, distinct)
     if task is not None:
@@ -67,13 +69,14 @@ def guess_target(values: pl.Series, kind: str, task: str | None = None) -> Targe
     )
 
 
-def require_target(target: str, columns: list[str]) -> None:
-    """Raise unless `target` is one of `columns`, and name the nearest."""
+def require_target(target: str, columns: list[str], hint: str = "") -> None:
+    """Raise unless `target` is one of `columns`; name the nearest unless there is a better hint."""
     if target in columns:
         return
     folded = {column.lower().strip(): column for column in columns}
     close = difflib.get_close_matches(target.lower().strip(), list(folded), n=1, cutoff=0.5)
-    hint = f"Did you mean '{folded[close[0]]}'? " if close else ""
+    if not hint and close:
+        hint = f"Did you mean '{folded[close[0]]}'? "
     shown = ", ".join(columns[:30]) + (", ..." if len(columns) > 30 else "")
     raise SourceError(f"There is no column '{target}'. {hint}Columns: {shown}.")
 

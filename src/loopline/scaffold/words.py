@@ -3,6 +3,7 @@
 import re
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+")
+_NAMELESS = re.compile(r"column_1|Unnamed: \d+|__index_level_\d+__|rownames|X\.?")
 _IDENTIFIER = {
     "id",
     "ids",
@@ -49,6 +50,11 @@ def is_identifier(name: str) -> bool:
     """Whether a column is called as identifiers are."""
     found = words(name)
     return bool(found) and found[-1] in _IDENTIFIER
+
+
+def is_nameless(name: str) -> bool:
+    """Whether a column has the name that tools give to an index without one."""
+    return _NAMELESS.fullmatch(name) is not None
 
 
 def event_rank(name: str) -> int | None:

@@ -108,7 +108,7 @@ def _problem(guesses: Guesses) -> str:
         f"  target: {scalar(target.name)}",
     ]
     if target.unlabelled:
-        lines[-1] += f"  # missing in {target.unlabelled:,} rows, which teach and test nothing"
+        lines[-1] += f"  # no value in {target.unlabelled:,} of the rows: no part of the split"
     if target.positive is not None:
         lines.append(f"  positive: {scalar(target.positive)}  # {comment(target.why_positive)}")
     plain, kind, rule = _BASELINES[target.task]
@@ -145,8 +145,8 @@ def _data(source: str | dict[str, str], missing: tuple[str, ...], guesses: Guess
     lines.append("  columns:")
     lines += [_column(column) for column in _with_target(guesses)]
     lines += [
-        f"    # {comment(json.dumps(name))} is left out: rename it without control characters"
-        for name in guesses.left_out
+        f"    # {comment(json.dumps(name, ensure_ascii=False))} is left out: {comment(why)}"
+        for name, why in guesses.left_out.items()
     ]
     if guesses.features:
         lines.append("  features:  # row SQL, the same in training and serving")
