@@ -117,6 +117,20 @@ def test_a_column_that_only_some_records_have_is_missing_in_the_others(serve, la
     assert ragged == _post(client, {"dataframe_records": [first, second]}).json["predictions"]
 
 
+def test_space_around_a_name_is_no_part_of_it_as_in_a_file(serve, late):
+    client = serve(late)
+    first, *others = late.records[0]
+    padded = {f" {first} ": late.records[0][first]} | {n: late.records[0][n] for n in others}
+
+    answers = [_post(client, {"dataframe_records": [row]}) for row in (late.records[0], padded)]
+    twice = _post(client, {"dataframe_records": [padded | {first: 1}]})
+
+    assert answers[1].status == 200, answers[1].body
+    assert answers[0].json["predictions"] == answers[1].json["predictions"]
+    assert twice.status == 400
+    assert f"has '{first}' more than once" in twice.json["message"]
+
+
 def test_an_absent_column_is_named_and_an_unknown_one_is_counted(serve, late):
     client = serve(late)
     row = {name: value for name, value in late.records[0].items() if name != "carrier"}

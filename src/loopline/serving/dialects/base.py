@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from loopline.data.columns import SPACE
 from loopline.errors import RequestError
 from loopline.model.signature import Signature
 
@@ -106,9 +107,12 @@ class Inputs:
         known = self._layouts.get(names)
         if known is not None:
             return known
-        places: Mapping[str, int] = {name: place for place, name in enumerate(names)}
+        # A CSV file's names are read without the space around them, and so are a caller's.
+        expected = set(self.names)
+        told = [name if name in expected else name.strip(SPACE) for name in names]
+        places: Mapping[str, int] = {name: place for place, name in enumerate(told)}
         if len(places) < len(names):
-            twice = sorted(name for name, times in Counter(names).items() if times > 1)
+            twice = sorted(name for name, times in Counter(told).items() if times > 1)
             raise RequestError(f"The request has {_listed(twice)} more than once.")
         inputs = self.signature.inputs
         absent = [column.name for column in inputs if column.required and column.name not in places]
@@ -119,7 +123,7 @@ class Inputs:
             )
         order = [places.get(name, len(names)) for name in self.names]
         pick = itemgetter(*order) if len(order) > 1 else lambda all_: [all_[order[0]]]
-        layout = Layout(pick, unknown=len(set(names) - set(self.names)))
+        layout = Layout(pick, unknown=len(set(told) - expected))
         if len(self._layouts) < _LAYOUTS and sum(map(len, names), len(names)) < _LONGEST_LAYOUT:
             self._layouts[names] = layout
         return layout
