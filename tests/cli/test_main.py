@@ -1,8 +1,11 @@
+import errno
 import importlib
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -132,6 +135,58 @@ def test_an_interrupted_command_says_one_line_and_exits_with_130(
 
     assert stopped.value.code == 130
     assert capsys.readouterr().err.strip() == "Stopped."
+
+
+def test_sigterm_ends_a_command_in_one_line_and_gives_back_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    held = []
+
+    def wait(*_: object, **__: object) -> None:
+        held.append("lease")
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            held.clear()
+
+    monkeypatch.setattr(entry.cli, "main", wait)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            entry.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err.strip() == "Stopped."
+    assert held == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device. Make room on the disk, and call this again.",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/home/ada/credit"),
+            "Permission denied: /home/ada/credit. Make it readable and writable, or name another "
+            "home with LOOPLINE_HOME, and call this again.",
+        ),
+    ],
+)
+def test_what_a_disk_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: OSError, expected: str
+) -> None:
+    fail_with(monkeypatch, error)
+
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.strip() == expected
 
 
 def test_completion_offers_the_verbs_without_importing_them() -> None:

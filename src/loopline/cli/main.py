@@ -3,7 +3,9 @@
 `loopline --help` reads the table below and imports no verb, so that it answers at once.
 """
 
+import errno
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,15 @@ VERBS = {
     "demo": "See a model's whole life on real flights, in about two minutes.",
 }
 """Verb to its line of help. The module `loopline.cli.VERB` holds it, as `command`."""
+
+_DISK = {
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room in your quota",
+    errno.EROFS: "Make it writable, or name another home with LOOPLINE_HOME",
+    errno.EACCES: "Make it readable and writable, or name another home with LOOPLINE_HOME",
+    errno.EPERM: "Make it readable and writable, or name another home with LOOPLINE_HOME",
+}
+"""What a disk can refuse that is no fault of ours, and what to do about it."""
 
 _EPILOG = """Commands that act on a project look for loopline.yaml here and in the folders above;
 --project names another folder.
@@ -129,6 +140,8 @@ def plain(text: str) -> str:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    # SIGTERM ends a command as Ctrl-C does, so that the leases it holds are given back.
+    signal.signal(signal.SIGTERM, lambda *_: _stop("Stopped.", 143))
     try:
         code = cli.main(prog_name="loopline", standalone_mode=False)
     except click.exceptions.Abort:  # click's form of Ctrl-C
@@ -140,6 +153,11 @@ def main() -> None:
         _stop("Stopped.", 130)
     except LooplineError as error:
         _stop(str(error), 1)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _stop(f"{error.strerror}{where}. {_DISK[error.errno]}, and call this again.", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -128,7 +128,7 @@ class Tables:
         Other writers may append meanwhile; transactions and rows stay as they are. False where
         there is nothing to do, or another process compacts.
         """
-        from deltalake.exceptions import CommitFailedError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         table = self._find(key)
         if table is None or len(table.file_uris()) <= files:
@@ -137,6 +137,8 @@ class Tables:
             table.optimize.compact()
         except CommitFailedError:
             return False
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"Could not compact the table {key}: {error}") from error
         return True
 
     def _open(self, key: str, version: int | None = None) -> "DeltaTable":
