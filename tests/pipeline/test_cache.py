@@ -63,8 +63,21 @@ def known(tmp_path: Path) -> Workspace:
     (tmp_path / "features" / "encode.py").write_text("build = 1\n")
     space = Workspace(tmp_path, Settings.read(tmp_path, {}))
     depends_on = cache.fingerprint(tmp_path, space.settings, "credit.csv")
-    cache.keep(space.settings, depends_on, "credit.csv", {"version": "credit:1"})
+    cache.keep(tmp_path, space.settings, depends_on, "credit.csv", {"version": "credit:1"})
     return space
+
+
+def test_projects_that_share_a_home_each_remember_their_run(known: Workspace) -> None:
+    other = known.root / "other"
+    other.mkdir()
+    (other / "loopline.yaml").write_text(CONTRACT.replace("project: credit", "project: loans"))
+    (other / "credit.csv").write_text("a,b\n1,2\n")
+    depends_on = cache.fingerprint(other, known.settings, "credit.csv")
+
+    cache.keep(other, known.settings, depends_on, "credit.csv", {"version": "loans:1"})
+
+    assert cache.find(known.root, known.settings) == {"version": "credit:1"}
+    assert cache.find(other, known.settings) == {"version": "loans:1"}
 
 
 def test_what_a_run_came_to_is_remembered_where_nothing_changed(known: Workspace) -> None:
@@ -92,7 +105,7 @@ def test_whatever_a_run_depends_on_is_seen_to_change(
     assert cache.find(known.root, known.settings) is None
 
 
-@pytest.mark.parametrize("file", ["loopline.yaml", "credit.csv", ".loopline/cache/run.json"])
+@pytest.mark.parametrize("file", ["loopline.yaml", "credit.csv", ".loopline/cache/credit.json"])
 def test_what_is_gone_is_no_reason_to_fail(known: Workspace, file: str) -> None:
     (known.root / file).unlink()
 
@@ -122,14 +135,14 @@ def test_a_database_can_change_without_a_sign_and_so_is_read_each_time(known: Wo
     source = {"url": "postgresql://db/customers", "query": "select 1"}
     depends_on = cache.fingerprint(known.root, known.settings, source)
 
-    cache.keep(known.settings, depends_on, source, {"version": "credit:2"})
+    cache.keep(known.root, known.settings, depends_on, source, {"version": "credit:2"})
 
     assert depends_on is None
     assert cache.find(known.root, known.settings) is None
 
 
 def test_a_damaged_memory_is_as_good_as_none(known: Workspace) -> None:
-    (known.settings.home / "cache" / "run.json").write_text('{"depends_on": ')
+    (known.settings.home / "cache" / "credit.json").write_text('{"depends_on": ')
 
     assert cache.find(known.root, known.settings) is None
 

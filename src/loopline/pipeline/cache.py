@@ -5,19 +5,23 @@ libraries behind them, so that `loopline run` with nothing to do answers at once
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import loopline
+from loopline.contract.load import FILE_NAME, project_name
 from loopline.data.sources.base import stamp
+from loopline.errors import ContractError
 from loopline.settings import Settings
 from loopline.training.provenance import own_code
 
 
-def _path(settings: Settings) -> Path:
-    return settings.home / "cache" / "run.json"
+def _path(root: Path, settings: Settings) -> Path:
+    """Return where a run is remembered: several projects may share a home."""
+    return settings.home / "cache" / f"{project_name(root / FILE_NAME)}.json"
 
 
 def fingerprint(root: Path, settings: Settings, source: Any) -> dict[str, Any] | None:
@@ -42,8 +46,8 @@ def fingerprint(root: Path, settings: Settings, source: Any) -> dict[str, Any] |
 def find(root: Path, settings: Settings) -> dict[str, Any] | None:
     """Return the summary of the last run if nothing it depended on has changed since."""
     try:
-        kept = msgspec.json.decode(_path(settings).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        kept = msgspec.json.decode(_path(root, settings).read_bytes())
+    except (OSError, msgspec.DecodeError, ContractError):  # the run will say what is wrong
         return None
     try:
         now = fingerprint(root, settings, kept["data_source"])
@@ -56,15 +60,19 @@ def find(root: Path, settings: Settings) -> dict[str, Any] | None:
 
 
 def keep(
-    settings: Settings, depends_on: dict[str, Any] | None, source: Any, summary: dict[str, Any]
+    root: Path,
+    settings: Settings,
+    depends_on: dict[str, Any] | None,
+    source: Any,
+    summary: dict[str, Any],
 ) -> None:
     """Remember `summary` as the outcome of a run that depended on `depends_on`."""
+    path = _path(root, settings)
     if depends_on is None:
-        _path(settings).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return
-    path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}.draft")  # another run may end at the same moment
     draft.write_bytes(
         msgspec.json.encode({"depends_on": depends_on, "data_source": source, "summary": summary})
     )

@@ -135,7 +135,13 @@ def run(
         page=page.write(report, file),
     )
     if release and contract is workspace.contract:  # else dev serves what an earlier run made
-        cache.keep(workspace.settings, depends_on, fields(contract.data.source), outcome.summary())
+        cache.keep(
+            workspace.root,
+            workspace.settings,
+            depends_on,
+            fields(contract.data.source),
+            outcome.summary(),
+        )
     return outcome
 
 
