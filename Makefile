@@ -50,7 +50,8 @@ lock: setup
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --no-header --upgrade --extra demo --extra mlflow --extra tensorboard --extra lightgbm \
-	  --extra own-model --extra postgresql --group dev pyproject.toml --output-file requirements.txt
+	  --extra grpc --extra own-model --extra postgresql --group dev pyproject.toml \
+	  --output-file requirements.txt
 
 clean:
 	rm -rf $(VENV) build dist
