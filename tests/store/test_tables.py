@@ -1,12 +1,15 @@
 """Delta tables: appended exactly once, read as of any version."""
 
+import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from loopline.errors import StoreError
 from loopline.store.objects import Objects
@@ -161,6 +164,38 @@ def test_a_table_that_another_writer_makes_meanwhile_is_looked_at_again(tables, 
 
     assert sorted(tables.read("log")["x"]) == [1, 2]
     assert version == 1
+
+
+def test_compacting_removes_small_files_once_nobody_can_be_reading_them(tables, tmp_path):
+    def files() -> int:
+        return len(list(tmp_path.rglob("log/*.parquet")))
+
+    for number in range(4):
+        rows = pl.DataFrame({"x": [number]})
+        tables.write("log", rows, transaction=(f"segment-{number}", 8))
+
+    assert tables.compact("log", files=3)
+    assert files() == 5  # a reader may have opened the table a moment ago
+    tables.write("log", pl.DataFrame({"x": [4]}))
+    assert tables.compact("log", files=1, readers_hours=0)
+
+    assert files() == 1
+    assert sorted(tables.read("log")["x"]) == [0, 1, 2, 3, 4]
+    assert tables.transaction("segment-2", "log") == 8
+
+
+def test_a_snapshot_is_read_by_its_version_years_later(tables, tmp_path):
+    for number in range(4):
+        tables.write("snapshots", pl.DataFrame({"x": [number]}), mode="overwrite")
+    table = DeltaTable(tmp_path / "store" / "snapshots")
+    table.create_checkpoint()  # as Delta does at each hundredth version
+    years_ago = time.time() - 5 * 365 * 86_400
+    for file in tmp_path.rglob("_delta_log/*"):
+        os.utime(file, (years_ago, years_ago))
+    tables.write("snapshots", pl.DataFrame({"x": [4]}), mode="overwrite")
+    DeltaTable(tmp_path / "store" / "snapshots").cleanup_metadata()
+
+    assert tables.read("snapshots", version=1)["x"].to_list() == [1]
 
 
 def test_a_full_disk_is_one_clear_message(tables, monkeypatch):

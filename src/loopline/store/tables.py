@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 
 _ATTEMPTS = 20
+_FULL_BYTES = 32 * 2**20
+"""A file of this size is left alone when small ones are gathered: to write it again costs more than
+it helps."""
+_REMEMBER = "delta.logRetentionDuration"
+_FOR_EVER, _A_DAY = "interval 36500 days", "interval 1 days"
+"""A snapshot is read by its version years later, and Delta would forget that after a month; of a
+log that is compacted nobody asks for yesterday's version."""
 
 
 class Tables:
@@ -83,7 +90,13 @@ class Tables:
         commit = CommitProperties(app_transactions=done, max_commit_retries=0)
         if existing is None:
             uri = self._objects.uri(key)
-            write_deltalake(uri, _fitting(key, table, None), mode="error", commit_properties=commit)
+            write_deltalake(
+                uri,
+                _fitting(key, table, None),
+                mode="error",
+                configuration={_REMEMBER: _FOR_EVER},
+                commit_properties=commit,
+            )
             return 0
         # Without schema_mode, an overwrite would keep columns that are gone.
         frame = _fitting(key, table, None if mode == "overwrite" else existing)
@@ -122,19 +135,24 @@ class Tables:
         table = self._find(key)
         return None if table is None else table.transaction_version(app_id)
 
-    def compact(self, key: str, *, files: int = 200) -> bool:
+    def compact(self, key: str, *, files: int = 200, readers_hours: int = 24) -> bool:
         """Gather the rows of many small files in few, once there are more than `files`.
 
-        Other writers may append meanwhile; transactions and rows stay as they are. False where
-        there is nothing to do, or another process compacts.
+        Other writers may append meanwhile; transactions and rows stay as they are. The small files
+        are removed once no reader can have begun before they were gathered; older versions of the
+        table go with them. False where there is nothing to do, or another process compacts.
         """
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         table = self._find(key)
-        if table is None or len(table.file_uris()) <= files:
+        if table is None or _small_files(table) <= files:
             return False
         try:
-            table.optimize.compact()
+            table.optimize.compact(target_size=_FULL_BYTES)
+            if table.metadata().configuration.get(_REMEMBER) != _A_DAY:
+                table.alter.set_table_properties({_REMEMBER: _A_DAY})
+            # Delta would keep them: seven times the table after 1,400 small appends.
+            table.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False)
         except CommitFailedError:
             return False
         except (DeltaError, OSError) as error:
@@ -160,6 +178,13 @@ class Tables:
         except (DeltaError, OSError) as error:
             at = "" if version is None else f" at version {version}"
             raise StoreError(f"Could not read the table {key}{at}: {error}") from error
+
+
+def _small_files(table: "DeltaTable") -> int:
+    import polars as pl
+
+    sizes = pl.DataFrame(table.get_add_actions(flatten=True))["size_bytes"]
+    return int((sizes < _FULL_BYTES // 2).sum())
 
 
 def _fitting(
