@@ -190,6 +190,15 @@ def test_a_lease_is_for_one_holder_until_it_ends_or_is_given_back(database, now)
     assert database.take_lease("fold", "ada", now=later, seconds=30)
 
 
+def test_a_lease_of_a_clock_that_was_put_back_since_stops_nobody(database, now):
+    ahead = now + timedelta(days=1)
+    assert database.take_lease("fold", "ada", now=ahead, seconds=30)
+
+    assert database.take_lease("fold", "bob", now=now, seconds=30)
+    # Hosts' clocks may differ a little: that is no reason to take a lease from its holder.
+    assert not database.take_lease("fold", "ada", now=now - timedelta(seconds=20), seconds=30)
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -229,6 +238,17 @@ class TestPostgresql:
         assert set(inspect(database.engine).get_table_names()) == {*metadata.tables, "schema"}
         assert database.take_lease("fold", "ada", now=now, seconds=30)
         assert not database.take_lease("fold", "bob", now=now, seconds=30)
+        database.close()
+
+    def test_a_writer_that_waits_too_long_for_another_is_told(self, url, monkeypatch):
+        monkeypatch.setattr("loopline.store.database.BUSY_SECONDS", 0.1)
+        database = Database(url)
+        with (
+            database.begin(),
+            pytest.raises(StoreError, match=r"Another process has been writing"),
+            database.begin(),
+        ):
+            pass
         database.close()
 
     def test_a_server_that_is_not_there_is_one_clear_message(self, url):

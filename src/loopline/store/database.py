@@ -148,14 +148,19 @@ class Database:
             yield connection
 
     def take_lease(self, name: str, holder: str, *, now: datetime, seconds: float) -> bool:
-        """Take or renew the lease `name` for `holder`; False while another holds it."""
+        """Take or renew the lease `name` for `holder`; False while another holds it.
+
+        One that ends further ahead than twice `seconds` is a clock's that was put back since, and
+        stops nobody; hosts whose clocks differ by less than `seconds` do each other no harm.
+        """
         until = _microseconds(now + timedelta(seconds=seconds))
+        farthest = _microseconds(now + timedelta(seconds=2 * seconds))
         with self.begin() as connection:
             held = connection.execute(select(leases).where(leases.c.name == name)).first()
             if held is None:
                 connection.execute(leases.insert().values(name=name, holder=holder, until=until))
                 return True
-            if held.holder != holder and held.until > _microseconds(now):
+            if held.holder != holder and _microseconds(now) < held.until <= farthest:
                 return False
             mine = update(leases).where(leases.c.name == name)
             connection.execute(mine.values(holder=holder, until=until))
@@ -254,6 +259,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _begin_postgresql(connection: Connection) -> None:
     if connection.get_execution_options().get(_WRITE):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS * 1000:.0f}ms'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_WRITER})")
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -262,7 +268,7 @@ def _begin_postgresql(connection: Connection) -> None:
 def _explain(engine: Engine, error: DBAPIError) -> str:
     where = engine.url.render_as_string(hide_password=True)
     reason = str(error.orig).strip()
-    if "database is locked" in reason:
+    if "database is locked" in reason or "lock timeout" in reason:
         return (
             f"Another process has been writing to {where} for more than {BUSY_SECONDS:.0f} "
             "seconds. Wait for it to end, or stop it, and try again."
