@@ -78,6 +78,8 @@ def read_document(text: str) -> Document:
         document.faults.append(
             Fault((), f"this is not YAML: {what}.", mark.line + 1 if mark else None)
         )
+    except RecursionError:
+        document.faults.append(Fault((), "the file is too deeply nested."))
     except YAMLError as error:  # a character YAML does not allow
         document.faults.append(Fault((), f"this is not YAML: {str(error).splitlines()[0]}."))
     else:

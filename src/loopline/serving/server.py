@@ -126,9 +126,8 @@ def serve(project: str, settings: Settings, options: Options, say: Callable[[str
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     guard = _guard(settings, options)
-    listener = _listen(options.host, options.port)
     metrics = Metrics()
-    with _Stopping() as stopping:
+    with _listen(options.host, options.port) as listener, _Stopping() as stopping:
 
         def refused(why: str) -> None:
             stopping.soon(lambda: _refused(path, why))

@@ -157,6 +157,9 @@ def _folder(url: str) -> Path | None:
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in url) or not url:
         raise StoreError(f"{url!r} is not a store's URL: it is empty or has control characters.")
     if "://" not in url:
+        scheme, colon, _ = url.partition(":")
+        if colon and scheme.lower() in SCHEMES:
+            raise StoreError(f"{url} is not a store's URL: write {scheme}:// and then the place.")
         return Path(url).absolute()
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or parts.query or parts.fragment or parts.password is not None:
