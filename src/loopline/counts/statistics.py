@@ -90,7 +90,18 @@ def new_rate(reference: ColumnCounts, current: ColumnCounts) -> float:
 
 
 def binned(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Return both columns' counts in the reference's bins.
+    """Return both columns' counts in the reference's bins, missing values in one of their own.
+
+    A column that falls silent has changed, though none of its values has.
+    """
+    first, second = _binned_values(reference, current)
+    if reference.missing or current.missing:
+        return np.append(first, reference.missing), np.append(second, current.missing)
+    return first, second
+
+
+def _binned_values(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
+    """Return both columns' present values in the reference's bins.
 
     Numbers: ten bins of about equal mass, their edges from the cumulative counts; a cell that has
     a tenth of the mass or more is a bin of its own, so that what lies beside it is told from it.
