@@ -45,6 +45,7 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m bench.serving
+	@$(BIN)/python -m bench.commands
 
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv

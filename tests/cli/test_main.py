@@ -171,8 +171,8 @@ def test_sigterm_ends_a_command_in_one_line_and_gives_back_what_it_holds(
             "No space left on device. Make room on the disk, and call this again.",
         ),
         (
-            PermissionError(errno.EACCES, "Permission denied", "/home/ada/credit"),
-            "Permission denied: /home/ada/credit. Make it readable and writable, or name another "
+            PermissionError(errno.EACCES, "Permission denied", "/srv/credit"),
+            "Permission denied: /srv/credit. Make it readable and writable, or name another "
             "home with LOOPLINE_HOME, and call this again.",
         ),
     ],

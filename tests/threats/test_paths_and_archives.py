@@ -249,7 +249,7 @@ _TABLE = b"a,b\n1,x\n2,y\n"
     "name",
     [
         "../../evil.csv",
-        "/tmp/evil.csv",
+        "/etc/evil.csv",
         "..\\..\\evil.csv",
         "C:\\evil.csv",
         "a/../../b.csv",

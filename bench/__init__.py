@@ -1,0 +1,1 @@
+"""Each headline figure beside its peers, in one run."""
