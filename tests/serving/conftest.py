@@ -14,7 +14,7 @@ import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -298,6 +298,22 @@ def delay(sample: pl.DataFrame) -> Trained:
     return _trained(sample, signature, truth, HistGradientBoostingRegressor(max_iter=20))
 
 
+@pytest.fixture(scope="session")
+def adding() -> Trained:
+    """Regression: a + b, the model that other servers' answers were recorded with."""
+    columns = {"a": np.array([1.0, 3.0]), "b": np.array([2.0, 4.0])}
+    model = LinearRegression()
+    model.coef_, model.intercept_, model.n_features_in_ = np.array([1.0, 1.0]), 0.0, 2
+    signature = Signature(
+        PROJECT,
+        "regression",
+        (Input("a", "number"), Input("b", "number")),
+        (Feature("a", "number"), Feature("b", "number")),
+    )
+    records = [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
+    return Trained(Original(model, "matrix", signature), columns, records)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(Settings.read(tmp_path, {}))
@@ -321,6 +337,7 @@ def serve(workspace: Workspace, runner: asyncio.Runner) -> Iterator[Callable[...
         with_plan: bool = True,
         token: str | None = None,
         replay: bool = False,
+        environment: dict[str, str] | None = None,
     ) -> Client:
         workspace.release(workspace.bundle(trained, 3, with_plan=with_plan))
         metrics = Metrics()
@@ -328,7 +345,7 @@ def serve(workspace: Workspace, runner: asyncio.Runner) -> Iterator[Callable[...
         folder = workspace.settings.home / "log"
         path = PredictionPath(router, LogWriter(folder, level), metrics, replay=replay)
         guard = Guard(Access(workspace.settings.home, token), needs_token=token is not None)
-        opened.append(Client(App(path, guard), path, folder, runner))
+        opened.append(Client(App(path, guard, environment), path, folder, runner))
         return opened[-1]
 
     yield start

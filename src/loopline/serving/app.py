@@ -1,24 +1,22 @@
-"""The routes, and nothing else: which path does what, who may, and what an error looks like.
+"""Which path does what, who may, and what an error looks like: HTTP, and nothing else.
 
-A raw ASGI application, since a framework costs as much as all the rest of a prediction. A route
-says which permission it takes; one that does not cannot be made, so nothing is open by accident.
+A raw ASGI application, since a framework costs as much as all the rest of a prediction. Most routes
+come from the dialects that speak there; here are those that are Loopline's own.
 """
 
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
 
 import msgspec
 
-from loopline import __version__, errors, plugins
-from loopline.errors import LooplineError, ServingError
+from loopline import errors, plugins
+from loopline.errors import LooplineError
 from loopline.serving import dialects, metrics, openapi
-from loopline.serving.dialects.base import Content
+from loopline.serving.dialects.base import JSON
 from loopline.serving.guard import Guard, Permission
-from loopline.serving.path import Path
+from loopline.serving.path import Answer, Path
 from loopline.serving.reading import (
     NO_CONTENT,
     GoneError,
@@ -28,6 +26,7 @@ from loopline.serving.reading import (
     read_body,
     read_content,
 )
+from loopline.serving.routes import Host, Place, Reply, Request, Route, Table
 
 STATUS: dict[type[LooplineError], int] = {
     errors.RequestError: 400,
@@ -47,257 +46,203 @@ STATUS: dict[type[LooplineError], int] = {
 }
 """What a caller gets for an error, or for the nearest one above it in the tree."""
 
-_JSON = (b"content-type", b"application/json")
-_JSON_TYPES = ("application/json", "")
-_TENSOR_TYPES = (*_JSON_TYPES, "application/octet-stream")
-
-_PREDICTIONS = frozenset({"infer", "invoke"})
+_LONGEST_CARRIED = 1024
+"""Characters of a header that a platform lets through; SageMaker's limit."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
-class Route:
-    """One path and method, and who may call it."""
-
-    method: str
-    path: str
-    permission: Permission
-    does: str
-    """The method of `App` that answers."""
-    summary: str
-    takes: tuple[str, ...] = ()
-    """Media types of a body; the empty one is a request that names none."""
-
-    def __post_init__(self) -> None:
-        if self.permission not in get_args(Permission):
-            raise ServingError(
-                f"The route {self.method} {self.path} declares no permission. Give it one of "
-                f"{', '.join(get_args(Permission))}."
-            )
+async def _live(host: Host, request: Request) -> Reply:
+    return Reply(200, b'{"live":true}')
 
 
-_MODEL, _VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v2", "predict", "server", "The server's name and version"),
-    Route("GET", "/v2/health/live", "health", "live", "Whether the server is up"),
-    Route("GET", "/v2/health/ready", "health", "ready", "Whether a model answers"),
-    Route("GET", _MODEL, "predict", "metadata", "The model's inputs and outputs"),
-    Route("GET", f"{_MODEL}/ready", "health", "model_ready", "Whether the model answers"),
-    Route("POST", f"{_MODEL}/infer", "predict", "infer", "Predict", _TENSOR_TYPES),
-    Route("GET", _VERSION, "predict", "metadata", "One version's inputs and outputs"),
-    Route("GET", f"{_VERSION}/ready", "health", "model_ready", "Whether that version answers"),
-    Route("POST", f"{_VERSION}/infer", "predict", "infer", "Predict", _TENSOR_TYPES),
-    Route("POST", "/invocations", "predict", "invoke", "Predict", (*_JSON_TYPES, "text/csv")),
-    Route("GET", "/ping", "health", "ping", "Whether a model answers"),
-    Route("GET", "/health", "health", "ping", "Whether a model answers"),
-    Route("GET", "/version", "health", "version", "Loopline's version"),
-    Route("POST", "/feedback", "predict", "feedback", "Say what turned out true", _JSON_TYPES),
-    Route("GET", "/metrics", "metrics", "figures", "Counters, as Prometheus reads them"),
-    Route("GET", "/openapi.json", "predict", "openapi", "This API as OpenAPI 3.1"),
-    Route("GET", "/docs", "predict", "page", "This API as a page"),
-    Route("GET", "/", "predict", "page", "This API as a page"),
+async def _ready(host: Host, request: Request) -> Reply:
+    return Reply(200, b'{"live":true,"ready":true}')
+
+
+async def _feedback(host: Host, request: Request) -> Reply:
+    return Reply(200, _encode({"accepted": await host.path.accept(request.body)}))
+
+
+async def _figures(host: Host, request: Request) -> Reply:
+    router, log = host.path.router, host.path.log
+    text = host.path.metrics.render(
+        release=router.release.number,
+        serving=[model.version for model in router.models],
+        log={"frames": log.frames, "lost": log.lost, "failing": int(log.failure is not None)},
+    )
+    return Reply(200, text, ((b"content-type", metrics.CONTENT_TYPE),))
+
+
+async def _openapi(host: Host, request: Request) -> Reply:
+    return Reply(200, _encode(_description(host)))
+
+
+async def _page(host: Host, request: Request) -> Reply:
+    return Reply(200, openapi.page(_description(host)), openapi.PAGE_HEADERS)
+
+
+def _description(host: Host) -> dict[str, Any]:
+    model = host.path.router.models[0]
+    return openapi.document(model.signature, model.version, host.routes)
+
+
+_OWN = (
+    Route("GET", "/livez", "health", "Whether the server is up", _live, says="live"),
+    Route("GET", "/readyz", "health", "Whether a model answers", _ready, says="ready"),
+    Route(
+        "POST",
+        "/feedback",
+        "predict",
+        "Say what turned out true",
+        _feedback,
+        takes=("application/json", ""),
+        example=openapi.feedback_example,
+    ),
+    Route("GET", "/metrics", "metrics", "Counters, as Prometheus reads them", _figures),
+    Route("GET", "/openapi.json", "predict", "This API as OpenAPI 3.1", _openapi),
+    Route("GET", "/docs", "predict", "This API as a page", _page),
+    Route("GET", "/", "predict", "This API as a page", _page),
 )
-
-
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """What a route sees of a request."""
-
-    body: bytes
-    content: Content
-    version: int | None
-    """The model version in the path, if it names one."""
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """What goes back."""
-
-    status: int
-    body: bytes
-    headers: Sequence[tuple[bytes, bytes]] = (_JSON,)
-
+_DIALECTS: Mapping[str, Any] = {
+    name: plugins.find(dialects.__name__, name) for name in plugins.names(dialects.__name__)
+}
+ROUTES: tuple[Route, ...] = (
+    *_OWN,
+    *(route for kind in _DIALECTS.values() for route in kind.routes),
+)
+"""Every route that there may be; the environment decides about some of them."""
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_Answer = Callable[[Request], Awaitable[Reply]]
 
 
 class App:
     """The ASGI application of one server."""
 
-    def __init__(self, path: Path, guard: Guard, routes: Sequence[Route] = ROUTES) -> None:
+    def __init__(
+        self, path: Path, guard: Guard, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Gather the routes; `environment` names some of them.
+
+        Raises:
+            SettingError: the environment names a path that is none.
+        """
+        project = path.router.release.project
+        self.guard = guard
         self._path = path
-        self._guard = guard
-        self._project = path.router.release.project
-        self._routes = routes
-        self._exact: dict[tuple[str, str], tuple[Route, _Answer]] = {}
-        self._patterns: list[tuple[re.Pattern[str], tuple[Route, _Answer]]] = []
-        for route in routes:
-            answer: _Answer = getattr(self, f"_{route.does}")
-            here = route.path.replace("{model}", self._project)
-            self._exact[route.method, here] = route, answer
-            pattern = route.path.replace("{model}", "(?P<model>[^/]+)")
-            pattern = pattern.replace("{version}", "(?P<version>[^/]+)")
-            self._patterns.append((re.compile(pattern), (route, answer)))
-        family = dialects.__name__
-        self._errors = {name: plugins.find(family, name).error for name in plugins.names(family)}
+        self._table = Table(project, _OWN, _DIALECTS, environment or {})
+        self._carriers: tuple[bytes, ...] = tuple(
+            kind.carries for kind in _DIALECTS.values() if hasattr(kind, "carries")
+        )
+        self.host = Host(project, path, self._table.routes)
+
+    def error(self, path: str, status: int, message: str) -> bytes:
+        """Return an error's body in the form of the protocol that `path` belongs to."""
+        return self._table.form(path)(status, message)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         started = time.perf_counter_ns()
         method, path = scope["method"], scope["path"]
-        headers: Mapping[bytes, bytes] = {}
-        route: Route | None = None
+        place: Place | None = None
         try:
             headers = by_name(scope["headers"])
-            found, version = self._exact.get((method, path)), None
-            if found is None:
-                found, version = self._search(method, path, headers)
-            route, answer = found
-            self._admit(route.permission, headers)
-            body, content = b"", NO_CONTENT
-            if route.takes:
-                content = read_content(headers, route.takes)
-                body = await read_body(headers, receive)
-            reply = await answer(Request(body, content, version))
+            place, version, name = self._table.exact(method, path), None, None
+            if place is None:
+                place, version, name = self._search(scope, headers)
+            self.admit(place.route.permission, headers, scope)
+            reply = await self._answered(place, version, name, headers, receive)
         except GoneError:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
-            reply = self._failed(error, route, path)
-            if route is not None and route.does in _PREDICTIONS and reply.status not in {401, 403}:
-                latency = (time.perf_counter_ns() - started) // 1000
-                self._path.failed(type(error).__name__, reply.status, latency)
-        self._path.metrics.requests["other" if route is None else route.path, reply.status] += 1
+            reply = self._failed(error, place, path)
+            if place is not None and place.predicts and reply.status not in {401, 403}:
+                self.count_failure(error, reply.status, started)
+        self.count("other" if place is None else place.route.path, reply.status)
         size = (b"content-length", b"%d" % len(reply.body))
         start = {"type": "http.response.start", "status": reply.status}
         await send({**start, "headers": [*reply.headers, size]})
         await send({"type": "http.response.body", "body": reply.body})
 
-    def _admit(self, permission: Permission, headers: Mapping[bytes, bytes]) -> None:
-        refusal = self._guard.refusal(permission, headers)
+    async def _answered(
+        self,
+        place: Place,
+        version: int | None,
+        name: str | None,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+    ) -> Reply:
+        body, content, speaker = b"", NO_CONTENT, place.default
+        if place.takes:
+            content = read_content(headers, place.takes)
+            body = await read_body(headers, receive)
+            speaker = place.speaker(content.type, body)
+        does = speaker.route.does
+        if does is not None:
+            return await does(self.host, Request(body, content, version, name))
+        if place.route.version_of is not None:
+            version = place.route.version_of(self.host, name or "")
+        predict, caller = self._path.predict, self.guard.caller
+        answer = await predict(speaker.dialect, body, content, version=version, caller=caller)
+        return self._written(answer, headers)
+
+    def _written(self, answer: Answer, headers: Mapping[bytes, bytes]) -> Reply:
+        request_id, number = answer.request_id.encode(), b"%d" % answer.version
+        found = [*answer.headers, (b"x-request-id", request_id), (b"x-model-version", number)]
+        for carrier in self._carriers:
+            if carrier in headers:
+                said = b"request-id=%b,model-version=%b" % (request_id, number)
+                own = b"%b,%b" % (said, headers[carrier])
+                found.append((carrier, own if len(own) <= _LONGEST_CARRIED else said))
+        return Reply(200, answer.body, found)
+
+    def admit(self, permission: Permission, headers: Mapping[bytes, bytes], scope: Scope) -> None:
+        """Let a request pass that may.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        refusal = self.guard.refusal(permission, headers)
         if refusal is not None:
             ask = [(b"www-authenticate", b"Bearer")] if refusal.status == 401 else []
             raise RefusedError(refusal.status, refusal.message, *ask)
 
+    def count(self, route: str, status: int) -> None:
+        """Count a request that was answered."""
+        self._path.metrics.requests[route, status] += 1
+
+    def count_failure(self, error: Exception, status: int, started: int) -> None:
+        """Log a prediction request that failed; `started` as `perf_counter_ns` had it."""
+        latency = (time.perf_counter_ns() - started) // 1000
+        self._path.failed(type(error).__name__, status, latency)
+
     def _search(
-        self, method: str, path: str, headers: Mapping[bytes, bytes]
-    ) -> tuple[tuple[Route, _Answer], int | None]:
+        self, scope: Scope, headers: Mapping[bytes, bytes]
+    ) -> tuple[Place, int | None, str | None]:
         """Find what is not simply there: a version in the path, a HEAD, or why there is nothing."""
-        if method == "HEAD":  # answered like a GET; the transport leaves the body out
-            method = "GET"
-        methods = []
-        refusal = RefusedError(404, "There is nothing under this path. What there is: GET /docs.")
-        for pattern, found in self._patterns:
-            match = pattern.fullmatch(path)
-            if match is None:
-                continue
-            if match.groupdict().get("model", self._project) != self._project:
-                message = f"There is no such model here. The model is '{self._project}'."
-                refusal = RefusedError(404, message)
-            elif found[0].method == method:
-                return found, _number(match.groupdict().get("version"))
-            else:
-                methods.append(found[0].method)
-        if methods:
-            allow = ", ".join(methods)
-            message = f"{method:.20} is not answered here; {allow} is."
-            refusal = RefusedError(405, message, (b"allow", allow.encode()))
-        self._admit("predict", headers)
-        raise refusal
+        try:
+            return self._table.search(scope["method"], scope["path"])
+        except RefusedError:
+            self.admit("predict", headers, scope)  # what there is is nothing for a stranger either
+            raise
 
-    def _failed(self, error: Exception, route: Route | None, path: str) -> Reply:
+    def _failed(self, error: Exception, place: Place | None, path: str) -> Reply:
         """Return an error's reply, in the form of the protocol that `path` belongs to."""
-        if isinstance(error, RefusedError):
-            status, message, headers = error.status, str(error), error.headers
-        else:
-            known = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-            status, message, headers = known, str(error), ()
-            if status >= 500:
-                _log.error("%s: %s", path, error, exc_info=not isinstance(error, LooplineError))
-                # Where things are kept here is nothing for a caller.
-                message = "The server cannot answer this now; its log says why."
-        form = "inference_protocol" if path.startswith("/v2") else "mlflow"
-        return Reply(status, self._errors[form](status, message), (_JSON, *headers))
-
-    async def _infer(self, request: Request) -> Reply:
-        return await self._predict("inference_protocol", request)
-
-    async def _invoke(self, request: Request) -> Reply:
-        return await self._predict("mlflow", request)
-
-    async def _predict(self, dialect: str, request: Request) -> Reply:
-        answer = await self._path.predict(
-            dialect,
-            request.body,
-            request.content,
-            version=request.version,
-            caller=self._guard.caller,
-        )
-        headers = (
-            _JSON,
-            (b"x-request-id", answer.request_id.encode()),
-            (b"x-model-version", b"%d" % answer.version),
-        )
-        return Reply(200, answer.body, headers)
-
-    async def _feedback(self, request: Request) -> Reply:
-        return _reply({"accepted": await self._path.accept(request.body)})
-
-    async def _server(self, request: Request) -> Reply:
-        return _reply({"name": "loopline", "version": __version__, "extensions": []})
-
-    async def _live(self, request: Request) -> Reply:
-        return _reply({"live": True})
-
-    async def _ready(self, request: Request) -> Reply:
-        return _reply({"live": True, "ready": True})
-
-    async def _metadata(self, request: Request) -> Reply:
-        router = self._path.router
-        versions = [model.version for model in router.models]
-        model = router.models[0] if request.version is None else router.named(request.version)
-        return _reply(openapi.metadata(model.signature, versions, model.runtime))
-
-    async def _model_ready(self, request: Request) -> Reply:
-        if request.version is not None:
-            self._path.router.named(request.version)
-        return _reply({"name": self._project, "ready": True})
-
-    async def _ping(self, request: Request) -> Reply:
-        return Reply(200, b"\n")
-
-    async def _version(self, request: Request) -> Reply:
-        return Reply(200, __version__.encode(), ((b"content-type", b"text/plain"),))
-
-    async def _figures(self, request: Request) -> Reply:
-        router, log = self._path.router, self._path.log
-        text = self._path.metrics.render(
-            release=router.release.number,
-            serving=[model.version for model in router.models],
-            log={"frames": log.frames, "lost": log.lost, "failing": int(log.failure is not None)},
-        )
-        return Reply(200, text, ((b"content-type", metrics.CONTENT_TYPE),))
-
-    async def _openapi(self, request: Request) -> Reply:
-        return _reply(self._description())
-
-    async def _page(self, request: Request) -> Reply:
-        return Reply(200, openapi.page(self._description()), openapi.PAGE_HEADERS)
-
-    def _description(self) -> dict[str, Any]:
-        model = self._path.router.models[0]
-        routes = [(route.method, route.path, route.summary) for route in self._routes]
-        return openapi.document(model.signature, model.version, routes)
+        status, message = what_failed(error, path)
+        headers = error.headers if isinstance(error, RefusedError) else ()
+        form = self._table.form(path) if place is None else place.error
+        return Reply(status, form(status, message), (JSON, *headers))
 
 
-def _reply(answer: dict[str, Any]) -> Reply:
-    return Reply(200, _encode(answer))
-
-
-def _number(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch("[1-9][0-9]{0,8}", text):
-        raise RefusedError(404, f"'{text:.20}' is no version; a version is a number such as 3.")
-    return int(text)
+def what_failed(error: Exception, where: str) -> tuple[int, str]:
+    """Return an error's status and what a caller may read; what it may not goes to the log."""
+    if isinstance(error, RefusedError):
+        return error.status, str(error)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    if status < 500:
+        return status, str(error)
+    _log.error("%s: %s", where, error, exc_info=not isinstance(error, LooplineError))
+    # Where things are kept here is nothing for a caller.
+    return status, "The server cannot answer this now; its log says why."

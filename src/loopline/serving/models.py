@@ -1,9 +1,11 @@
 """One released version, opened and ready to answer."""
 
+import contextlib
+
 import numpy as np
 
 from loopline import plugins
-from loopline.errors import RuntimeUnavailableError
+from loopline.errors import RequestError, RuntimeUnavailableError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle
 from loopline.model.plan import Plan
@@ -37,9 +39,11 @@ class Model:
         self.in_flight = 0
         """Requests that this version is scoring."""
         self.reader = Reader(signature, takes_columns=plan is None)
+        kinds = {name: plugins.find(_DIALECTS, name) for name in plugins.names(_DIALECTS)}
         self.dialects: dict[str, Dialect] = {
-            name: plugins.find(_DIALECTS, name)(signature, served.version)
-            for name in plugins.names(_DIALECTS)
+            name: kind(signature, served.version)
+            for name, kind in kinds.items()
+            if hasattr(kind, "read")  # the others only have paths
         }
         self._plan = plan
         if plan is not None:
@@ -116,7 +120,8 @@ class Model:
         inputs = len(self.signature.inputs)
         rows = self.reader.one([None] * inputs)
         if self._worker is None:
-            self.outputs(self._score_row())
+            with contextlib.suppress(RequestError):  # a plan that fills no gaps refuses such a row
+                self.outputs(self._score_row())
             return
         try:
             self._worker.score(rows.columns)

@@ -6,14 +6,18 @@ from data and is escaped.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from loopline import __version__
 from loopline.model.signature import DATATYPES, Input, Signature
+
+if TYPE_CHECKING:
+    from loopline.serving.routes import Route
 
 _EXAMPLES: dict[str, Any] = {
     "number": 1.5,
@@ -82,25 +86,56 @@ def example(signature: Signature) -> dict[str, Any]:
     }
 
 
-def document(
-    signature: Signature, version: int, routes: Sequence[tuple[str, str, str]]
-) -> dict[str, Any]:
-    """Return OpenAPI 3.1 for `routes` (method, path, summary), with this version's columns."""
+def tensors_example(signature: Signature) -> dict[str, Any]:
+    """Return an Open Inference Protocol request of that row."""
+    row = example(signature)
+    return {
+        "id": "mine-1",
+        "inputs": [
+            {
+                "name": column.name,
+                "datatype": DATATYPES[column.type],
+                "shape": [1],
+                "data": [row[column.name]],
+            }
+            for column in signature.inputs
+        ],
+    }
+
+
+def feedback_example(signature: Signature) -> dict[str, Any]:
+    """Return an outcome."""
+    label = signature.classes[-1] if signature.classes else 1.5
+    return {
+        "prediction_id": "PREDICTION-0",
+        "label": label,
+        "observed_at": _EXAMPLES["time"],
+    }
+
+
+def document(signature: Signature, version: int, routes: "Sequence[Route]") -> dict[str, Any]:
+    """Return OpenAPI 3.1 for `routes`, with this version's columns."""
     paths: dict[str, Any] = {}
-    for method, path, summary in routes:
-        operation: dict[str, Any] = {
-            "summary": summary,
-            "responses": {"200": {"description": "Done"}, "4XX": {"description": "Why not"}},
-        }
-        if "{model}" in path:
+    for route in routes:
+        operation: dict[str, Any] = paths.setdefault(route.path, {}).setdefault(
+            route.method.lower(),
+            {
+                "summary": route.summary,
+                "responses": {"200": {"description": "Done"}, "4XX": {"description": "Why not"}},
+            },
+        )
+        named = re.findall(r"{(\w+)}", route.path)
+        if named:
             operation["parameters"] = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in ("model", "version")
-                if f"{{{name}}}" in path
+                for name in named
             ]
-        if method == "POST":
-            operation["requestBody"] = _request_body(path, signature)
-        paths.setdefault(path, {})[method.lower()] = operation
+        for kind in filter(None, route.takes):
+            body = operation.setdefault("requestBody", {"required": True, "content": {}})
+            is_json = kind == "application/json"
+            media = _json_body(route, signature) if is_json else {"schema": {"type": "string"}}
+            if "example" in media or kind not in body["content"]:
+                body["content"][kind] = media
     return {
         "openapi": "3.1.0",
         "info": {
@@ -126,33 +161,15 @@ def _row_schema(signature: Signature) -> dict[str, Any]:
     }
 
 
-def _request_body(path: str, signature: Signature) -> dict[str, Any]:
-    row = example(signature)
-    body: dict[str, Any]
-    if path.endswith("/infer"):
-        body = {
-            "id": "mine-1",
-            "inputs": [
-                {
-                    "name": column.name,
-                    "datatype": DATATYPES[column.type],
-                    "shape": [1],
-                    "data": [row[column.name]],
-                }
-                for column in signature.inputs
-            ],
-        }
-    elif path == "/feedback":
-        label = signature.classes[-1] if signature.classes else 1.5
-        body = {"prediction_id": "PREDICTION-0", "label": label}
-        body["observed_at"] = _EXAMPLES["time"]
-    else:
-        body = {"dataframe_records": [row]}
+def _json_body(route: "Route", signature: Signature) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object"}
-    if path == "/invocations":
-        rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
-        schema["properties"] = {"dataframe_records": rows, "instances": rows}
-    return {"required": True, "content": {"application/json": {"schema": schema, "example": body}}}
+    if route.example is None:
+        return {"schema": schema}
+    body = route.example(signature)
+    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+    for form in {"dataframe_records", "instances"}.intersection(body):
+        schema["properties"] = {form: rows}
+    return {"schema": schema, "example": body}
 
 
 def page(description: dict[str, Any]) -> bytes:
@@ -175,7 +192,7 @@ def page(description: dict[str, Any]) -> bytes:
     examples = "".join(
         f"<h3>{method} {escape(path)}</h3><pre>{escape(_pretty(operation))}</pre>"
         for method, path, operation in operations
-        if "requestBody" in operation and "{version}" not in path
+        if "{version}" not in path and _example(operation) is not None
     )
     title = escape(f"{description['info']['title']}, version {description['info']['version']}")
     return (
@@ -188,6 +205,10 @@ def page(description: dict[str, Any]) -> bytes:
     ).encode()
 
 
+def _example(operation: dict[str, Any]) -> Any:
+    content = operation.get("requestBody", {"content": {}})["content"]
+    return content.get("application/json", {}).get("example")
+
+
 def _pretty(operation: dict[str, Any]) -> str:
-    body = operation["requestBody"]["content"]["application/json"]["example"]
-    return msgspec.json.format(msgspec.json.encode(body), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(_example(operation)), indent=2).decode()

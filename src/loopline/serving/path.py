@@ -26,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """One request's predictions, encoded."""
 
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
     request_id: str
     version: int
 
@@ -100,7 +101,7 @@ class Path:
             self._shadows.ask(shadow, question)
         self.metrics.scored(model.version, call.rows, latency)
         self.metrics.unknown_columns += call.unknown
-        return Answer(encoded, request_id, model.version)
+        return Answer(encoded.body, encoded.headers, request_id, model.version)
 
     def _key(self, dialect: str, body: bytes, content: Content) -> str | None:
         """Return what keeps a caller on one version, as the first of those that answer reads it."""

@@ -4,10 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from functools import lru_cache
 from typing import Any
 
+from msgspec.structs import replace
+
 from loopline.serving.dialects.base import Content
 
 LARGEST_BODY = 32 * 2**20
 NO_CONTENT = Content("")
+_LONGEST_ACCEPT = 200
+_LONGEST_ID = 200
 
 _DECIDING = (
     b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding",
@@ -54,30 +58,39 @@ def read_content(headers: Mapping[bytes, bytes], takes: tuple[str, ...]) -> Cont
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.lower() != b"identity":
         raise RefusedError(415, "Compressed bodies are not read. Send it as it is.")
-    kind = _media_type(headers.get(b"content-type", b""))
+    content = _content(headers.get(b"content-type", b""), headers.get(b"accept", b""))
+    kind = content.type
     if kind not in takes:
         known = ", ".join(name for name in takes if name)
         raise RefusedError(
             415, f"The content type is '{kind:.60}'; this route reads {known}, in UTF-8."
         )
     length = headers.get(b"inference-header-content-length")
+    client_id = headers.get(b"x-amzn-sagemaker-inference-id")
+    if client_id is not None:
+        content = replace(content, client_id=client_id.decode("latin-1")[:_LONGEST_ID])
     if length is None and kind != "application/octet-stream":
-        return Content(kind)
+        return content
     if length is None or not length.isdigit() or len(length) > 9:
         raise RefusedError(400, "Inference-Header-Content-Length must be a number of bytes.")
-    return Content(kind, int(length))
+    return replace(content, json_bytes=int(length))
 
 
-@lru_cache(maxsize=64)
-def _media_type(header: bytes) -> str:
+@lru_cache(maxsize=256)
+def _content(header: bytes, accept: bytes) -> Content:
     kind, *parameters = header.decode("latin-1").lower().split(";")
+    has_header = None
     for parameter in parameters:
         name, _, value = parameter.strip().partition("=")
-        if (name, value.strip('"')) not in {("charset", "utf-8"), ("charset", "utf8"), ("", "")}:
+        said = (name, value.strip('"'))
+        if kind.strip() == "text/csv" and said in {("header", "present"), ("header", "absent")}:
+            has_header = said[1] == "present"
+        elif said not in {("charset", "utf-8"), ("charset", "utf8"), ("", "")}:
             raise RefusedError(
                 415, f"Content type parameter '{parameter.strip():.60}' is not understood."
             )
-    return kind.strip()
+    wanted = accept.decode("latin-1").lower()[:_LONGEST_ACCEPT]
+    return Content(kind.strip(), accept=wanted, has_header=has_header)
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:

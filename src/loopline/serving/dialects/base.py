@@ -1,4 +1,4 @@
-"""What a serving protocol has to do: read a body into rows, write an answer, write an error.
+"""What a serving protocol has to do: name its routes, read a body, write an answer and an error.
 
 A dialect is made once for each model version, so that it can keep what it worked out about the
 order in which a caller sends its columns. It knows bytes and columns, and nothing of models.
@@ -10,13 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
 from loopline.data.columns import SPACE
 from loopline.errors import RequestError
 from loopline.model.signature import Signature
+
+if TYPE_CHECKING:
+    from loopline.serving.routes import Route
+
+JSON = (b"content-type", b"application/json")
 
 _LAYOUTS = 64
 """Orders of columns remembered for a version; callers use one or two."""
@@ -31,6 +36,18 @@ class Content(msgspec.Struct, frozen=True):
     """The media type, lower case, without parameters; empty when none was given."""
     json_bytes: int | None = None
     """`Inference-Header-Content-Length`: raw tensors follow after so many bytes."""
+    accept: str = ""
+    """`Accept`, lower case: the media type that the caller wants back, with its parameters."""
+    has_header: bool | None = None
+    """What `text/csv; header=` says of the first line; None where it says nothing."""
+    client_id: str | None = None
+    """The caller's own id, where a platform carries it beside the body."""
+
+    def wants(self) -> tuple[str, dict[str, str]]:
+        """Return the first media type that the caller accepts, and its parameters."""
+        kind, *parameters = self.accept.partition(",")[0].split(";")
+        named = (parameter.partition("=") for parameter in parameters)
+        return kind.strip(), {name.strip(): value.strip(' "') for name, _, value in named}
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -56,8 +73,27 @@ class Outputs(msgspec.Struct, frozen=True, gc=False):
     the predictions. None where the model gave no number."""
 
 
-class Dialect(Protocol):
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """An answer on the wire."""
+
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = (JSON,)
+
+
+class Paths(Protocol):
+    """What every file here says: where it is spoken.
+
+    A platform that has paths of its own for what others read and write says nothing else.
+    """
+
+    routes: ClassVar[Sequence["Route"]]
+
+
+class Dialect(Paths, Protocol):
     """One serving protocol, for one model version."""
+
+    home: ClassVar[str | None]
+    """Under which path an error is written as this dialect does, where there is no route."""
 
     def __init__(self, signature: Signature, version: int) -> None:
         """Prepare for the version's inputs and outputs."""
@@ -69,12 +105,12 @@ class Dialect(Protocol):
             RequestError: the body is malformed, or a column that the model needs is absent.
         """
 
-    def answer(self, call: Call, outputs: Outputs, request_id: str) -> bytes:
-        """Return the JSON of an answer; row `i`'s prediction id is `request_id-i`."""
+    def answer(self, call: Call, outputs: Outputs, request_id: str) -> Encoded:
+        """Return an answer; row `i`'s prediction id is `request_id-i`."""
 
     @staticmethod
     def error(status: int, message: str) -> bytes:
-        """Return the JSON of an error."""
+        """Return the body of an error, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
