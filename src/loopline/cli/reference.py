@@ -30,6 +30,7 @@ on a project takes the nearest `loopline.yaml` upwards from where you are, or th
 | 1 | refused or failed: the last line says why, and what to do |
 | 2 | misused: a command, an option or a value that is not known |
 | 130 | stopped by Ctrl-C; the next call goes on where this one was |
+| 143 | the same, by SIGTERM |
 
 `loopline serve`, `watch` and `up` end with 0 at Ctrl-C and at SIGTERM: that is how they end.
 """
@@ -54,6 +55,11 @@ too; where it is not set the run is refused and says so.
 | `AWS_ACCESS_KEY_ID`, `AWS_REGION` and their like | the clients of `LOOPLINE_STORE` |
 | `MLFLOW_TRACKING_USERNAME` and its like | MLflow's client, in the mirror |
 | `COLUMNS` | how wide tables are printed where no terminal says |
+| `SAGEMAKER_BIND_TO_PORT`, `AIP_HTTP_PORT`, `PORT` | `serve`: the port, without `--port` |
+| `AIP_PREDICT_ROUTE`, `AIP_HEALTH_ROUTE` | `serve`: the paths that Vertex AI calls |
+| `MMS` | `serve`: 1 for SageMaker's multi-model routes |
+| `AWS_LAMBDA_RUNTIME_API` | the loop of a Lambda function |
+| `LOOPLINE_PROJECT`, `LOOPLINE_ENVIRONMENT` | a Cloud Function: what it serves |
 
 ## What lies in the home
 
@@ -62,6 +68,7 @@ too; where it is not set the run is refused and says so.
 | `loopline.db` | ledger, runs, hourly counts; elsewhere with `LOOPLINE_DATABASE` |
 | `store/` | bundles, snapshots, releases, tables; elsewhere with `LOOPLINE_STORE` |
 | `keys/signing.pem` | the private key that signs; readable by its owner alone, or refused |
+| `keys/tokens/NAME.json` | what is kept of a token: its hash, scopes, end and rate |
 | `keys/trusted/` | the public keys whose signatures count, one PEM file each |
 | `heads/PROJECT` | the ledger's last number and hash, outside the database |
 | `log/PROJECT/ENVIRONMENT/` | segments of the prediction log, until they are folded and after |
@@ -179,10 +186,22 @@ def routes() -> str:
     """Return the table of every route of the server."""
     from loopline.serving.app import ROUTES
 
-    rows = ["| route | permission | body | what it does |", "| --- | --- | --- | --- |"]
+    bodies: dict[tuple[str, str], dict[str, None]] = {}
     for route in ROUTES:
-        body = ", ".join(f"`{kind}`" for kind in route.takes if kind)
-        cells = (f"`{route.method} {route.path}`", route.permission, body, route.summary)
+        found = bodies.setdefault((route.method, route.path), {})
+        found |= {f"`{kind}`": None for kind in route.takes if kind}
+        if route.same_as is not None and route.method == "POST":
+            found[f"as `{route.same_as}`"] = None
+    rows = ["| route | permission | body | what it does |", "| --- | --- | --- | --- |"]
+    told = set()
+    for route in ROUTES:
+        where = (route.method, route.path)
+        if where in told:  # several dialects speak there
+            continue
+        told.add(where)
+        only = "" if route.only_if is None else f"; only with `{route.only_if}=1`"
+        body = ", ".join(sorted(bodies[where]))
+        cells = (f"`{route.method} {route.path}`", route.permission, body, route.summary + only)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 

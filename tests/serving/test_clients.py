@@ -1,0 +1,267 @@
+"""The clients that others publish, against the running application, over HTTP and gRPC."""
+
+import asyncio
+import http.client
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.session
+import numpy as np
+import pytest
+import uvicorn
+from botocore.awsrequest import AWSRequest, HeadersDict
+from botocore.parsers import create_parser
+from botocore.response import StreamingBody
+from botocore.serialize import create_serializer
+
+from loopline.serving.grpc import Listener
+
+DTYPES = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
+
+
+@dataclass
+class Live:
+    """An application that listens on loopback."""
+
+    port: int
+    grpc_port: int
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def live(serve: Any) -> Iterator[Callable[..., Live]]:
+    """`live(trained, ...)`: answer for it on two free ports, as one process does."""
+    with ExitStack() as stack:
+
+        def start(trained: Any, **options: Any) -> Live:
+            client = serve(trained, **options)
+            config = uvicorn.Config(
+                client.app, port=0, lifespan="off", log_config=None, access_log=False, ws="none"
+            )
+            server = uvicorn.Server(config)
+            ready, ports = threading.Event(), [0]
+
+            async def main() -> None:
+                listener = Listener(client.app, "127.0.0.1", 0)
+                await listener.start()
+                ports[0] = listener.port
+                serving = asyncio.create_task(server._serve())  # its own way takes the signals
+                while not server.started:
+                    await asyncio.sleep(0.005)
+                ready.set()
+                await serving
+                await listener.stop()
+
+            thread = threading.Thread(target=lambda: asyncio.run(main()))
+            thread.start()
+
+            def stop() -> None:
+                server.should_exit = True
+                thread.join(20)
+                assert not thread.is_alive()
+
+            stack.callback(stop)
+            assert ready.wait(20)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            return Live(port, ports[0], client)
+
+        yield start
+
+
+def _filled(trained: Any, count: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Return rows without gaps, and what the original says of them: tensors know no null."""
+    places = [at for at, row in enumerate(trained.records) if None not in row.values()][:count]
+    scores: np.ndarray = trained.original.scores(trained.columns)[places]
+    return [trained.records[at] for at in places], scores
+
+
+def _inputs(kind: Any, metadata: Any, records: list[dict[str, Any]], **options: Any) -> list[Any]:
+    found = []
+    for column in metadata:
+        values = [record[column["name"]] for record in records]
+        if column["datatype"] == "BYTES":
+            values = [str(value).encode() for value in values]
+        array = np.array(values, dtype=DTYPES[column["datatype"]])
+        tensor = kind(column["name"], list(array.shape), column["datatype"])
+        tensor.set_data_from_numpy(array, **options)
+        found.append(tensor)
+    return found
+
+
+@pytest.mark.parametrize("model", ["late", "origin", "delay"])
+def test_tritons_http_client_reads_json_and_binary_answers_alike(
+    live: Any, request: Any, model: str
+) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    trained = request.getfixturevalue(model)
+    records, expected = _filled(trained, 12)
+    score = "prediction" if model == "delay" else "probability"
+    running = live(trained)
+
+    with triton.InferenceServerClient(running.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("flight-delays", "3")
+        assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+        [one] = client.get_model_repository_index()
+        assert (one["name"], one["version"], one["state"]) == ("flight-delays", "3", "READY")
+        metadata = client.get_model_metadata("flight-delays")["inputs"]
+        for in_binary in (True, False):
+            inputs = _inputs(triton.InferInput, metadata, records, binary_data=in_binary)
+            for wanted in (
+                None,  # all, which Triton's client asks for in binary
+                [triton.InferRequestedOutput(score, binary_data=True)],
+                [triton.InferRequestedOutput(score, binary_data=False)],
+            ):
+                answer = client.infer("flight-delays", inputs, outputs=wanted, request_id="mine")
+                np.testing.assert_allclose(answer.as_numpy(score), expected, atol=1e-9)
+                assert answer.get_response()["id"] == "mine"
+                [tensor] = [t for t in answer.get_response()["outputs"] if t["name"] == score]
+                is_json = wanted is not None and not wanted[0]._binary
+                assert ("data" in tensor) is is_json
+        if model != "delay":
+            answer = client.infer("flight-delays", inputs)
+            labels = [text.decode() for text in answer.as_numpy("label").tolist()]
+            assert labels == _labels(trained, expected)
+        with pytest.raises(Exception, match="The request has no"):
+            client.infer("flight-delays", inputs[:3])
+
+
+@pytest.mark.parametrize("model", ["late", "origin", "delay"])
+def test_tritons_grpc_client_gets_the_originals_answers(
+    live: Any, request: Any, model: str
+) -> None:
+    grpc = pytest.importorskip("tritonclient.grpc")
+    trained = request.getfixturevalue(model)
+    records, expected = _filled(trained, 12)
+    score = "prediction" if model == "delay" else "probability"
+    running = live(trained)
+
+    with grpc.InferenceServerClient(f"127.0.0.1:{running.grpc_port}") as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("flight-delays")
+        assert client.is_model_ready("flight-delays", "3")
+        assert not client.is_model_ready("flight-delays", "4")
+        assert not client.is_model_ready("other")
+        assert client.get_server_metadata().name == "loopline"
+        described = client.get_model_metadata("flight-delays", as_json=True)["inputs"]
+        inputs = _inputs(grpc.InferInput, described, records)
+        answer = client.infer("flight-delays", inputs, request_id="mine")
+        np.testing.assert_allclose(answer.as_numpy(score), expected, atol=1e-9)
+        assert answer.get_response().id == "mine"
+        assert answer.get_response().model_version == "3"
+        ids = answer.get_response().parameters["prediction_ids"].string_param.split(",")
+        assert len(ids) == 12
+        one = client.infer("flight-delays", _inputs(grpc.InferInput, described, records[:1]))
+        np.testing.assert_allclose(one.as_numpy(score), expected[:1], atol=1e-9)
+        if model != "delay":
+            labels = [text.decode() for text in answer.as_numpy("label").tolist()]
+            assert labels == _labels(trained, expected)
+            wanted = [grpc.InferRequestedOutput("label")]
+            only = client.infer("flight-delays", inputs, outputs=wanted).get_response()
+            assert [output.name for output in only.outputs] == ["label"]
+        for name, given, version, words in (
+            ("flight-delays", inputs[:3], "", r"INVALID_ARGUMENT.*The request has no"),
+            ("other", inputs, "", r"NOT_FOUND.*There is no such model here"),
+            ("flight-delays", inputs, "7", r"NOT_FOUND.*Version 7 does not answer"),
+            ("flight-delays", inputs, "x", r"NOT_FOUND.*'x' is no version"),
+        ):
+            with pytest.raises(grpc.InferenceServerException, match=words):
+                client.infer(name, given, model_version=version)
+    counted = running.client.path.metrics.requests
+    assert counted["/inference.GRPCInferenceService/ModelInfer", 400] == 1
+    assert counted["/inference.GRPCInferenceService/ModelInfer", 404] == 3
+
+
+def test_grpc_and_http_share_one_log_and_one_token(live: Any, late: Any) -> None:
+    grpc = pytest.importorskip("tritonclient.grpc")
+    running = live(late, token="correct horse battery")
+    records, _ = _filled(late, 2)
+    token = {"authorization": "Bearer correct horse battery"}
+
+    with grpc.InferenceServerClient(f"127.0.0.1:{running.grpc_port}") as client:
+        assert client.is_server_ready()
+        with pytest.raises(grpc.InferenceServerException, match="UNAUTHENTICATED"):
+            client.get_model_metadata("flight-delays")
+        with pytest.raises(grpc.InferenceServerException, match="UNAUTHENTICATED"):
+            client.get_model_metadata("flight-delays", headers={"authorization": "Bearer no"})
+        described = client.get_model_metadata("flight-delays", headers=token, as_json=True)
+        inputs = _inputs(grpc.InferInput, described["inputs"], records)
+        client.infer("flight-delays", inputs, request_id="mine", headers=token)
+
+    [frame] = [frame for frame in running.client.frames() if frame[0] == "p"]
+    assert (frame[2], frame[8]) == ("mine", 2)
+
+
+def test_two_servers_do_not_share_a_grpc_port(live: Any, serve: Any, late: Any) -> None:
+    running = live(late)
+
+    async def second() -> None:
+        Listener(running.client.app, "127.0.0.1", running.grpc_port)
+
+    with pytest.raises(Exception, match=r"cannot be used for gRPC"):
+        asyncio.run(second())
+
+
+def test_sagemakers_runtime_client_is_understood_and_understands(live: Any, adding: Any) -> None:
+    """What boto3 would send and read, without an account: its serializer and its parser."""
+    running = live(adding)
+    service = botocore.session.Session().get_service_model("sagemaker-runtime")
+    invoke = service.operation_model("InvokeEndpoint")
+    serializer = create_serializer(service.metadata["protocol"])
+    parser = create_parser(service.metadata["protocol"])
+
+    def called(body: bytes, **parameters: str) -> Any:
+        made = serializer.serialize_to_request(
+            {"EndpointName": "churn", "Body": body, **parameters}, invoke
+        )
+        assert re.fullmatch(r"/endpoints/churn/invocations", made["url_path"])
+        sent = AWSRequest(made["method"], running.url, made["headers"], made["body"]).prepare()
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        with closing(connection):
+            # SageMaker calls the container's path, and passes these headers on.
+            connection.request("POST", "/invocations", sent.body, dict(sent.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+        headers = HeadersDict(answer.getheaders())
+        if answer.status != 200:
+            return answer.status, json.loads(content)
+        body = StreamingBody(io.BytesIO(content), len(content))
+        found = {"status_code": answer.status, "headers": headers, "body": body, "context": {}}
+        said = parser.parse(found, invoke.output_shape)
+        return answer.status, {**said, "Body": said["Body"].read()}
+
+    status, said = called(
+        b"1,2\n3,4\n",
+        ContentType="text/csv",
+        Accept="text/csv",
+        CustomAttributes="trace=7",
+        InferenceId="mine",
+    )
+    assert status == 200
+    assert said["Body"] == b"3.0\n7.0\n"
+    assert said["ContentType"].startswith("text/csv")
+    assert said["CustomAttributes"].endswith("model-version=3,trace=7")
+    status, said = called(b'{"instances": [[1, 2]]}', ContentType="application/json")
+    assert json.loads(said["Body"])["predictions"] == [3.0]
+    status, said = called(b"x", ContentType="application/octet-stream")
+    assert (status, set(said)) == (400, {"error_code", "message", "error"})
+    [first, *_] = [frame for frame in running.client.frames() if frame[0] == "p"]
+    assert first[2] == "mine"
+
+
+def _labels(trained: Any, scores: np.ndarray) -> list[str]:
+    if scores.ndim == 1:
+        return ["true" if score >= 0.23 else "false" for score in scores]
+    return [trained.signature.classes[place] for place in scores.argmax(axis=1)]
