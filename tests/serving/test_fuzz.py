@@ -20,7 +20,7 @@ from loopline.serving.dialects.base import Content
 from loopline.serving.dialects.inference_grpc import InferenceGrpc
 from loopline.serving.messages import messages
 
-TIMES = int(os.environ.get("LOOPLINE_FUZZ", "600"))
+TIMES = int(os.environ.get("LOOPLINE_FUZZ", "2000"))
 _GROWTH_MIB = 40
 """What numpy, pyarrow and the caches may take once; a leak of a body each would be far more."""
 

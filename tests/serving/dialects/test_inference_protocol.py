@@ -293,3 +293,113 @@ def test_broken_binary_tensors_are_refused(serve, late, tensors, spoil, length):
 
     assert answer.status == 400
     assert set(answer.json) == {"error"}
+
+
+def _tensors_of(answer: Any) -> dict[str, Any]:
+    """Return the outputs of an answer whose data may follow its JSON."""
+    length = int(answer.headers["inference-header-content-length"])
+    said, raw = json.loads(answer.body[:length]), answer.body[length:]
+    found = {}
+    for output in said["outputs"]:
+        size = output.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            found[output["name"]] = output["data"]
+        elif output["datatype"] == "FP64":
+            found[output["name"]] = list(struct.unpack(f"<{size // 8}d", raw[:size]))
+            raw = raw[size:]
+        else:
+            texts, part = [], raw[:size]
+            while part:
+                [count] = struct.unpack_from("<I", part)
+                texts.append(part[4 : 4 + count].decode())
+                part = part[4 + count :]
+            found[output["name"]] = texts
+            raw = raw[size:]
+    assert raw == b""
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("model", ["late", "origin"])
+def test_outputs_are_binary_where_the_caller_wants_them_so(serve, request, tensors, model, rows):
+    trained = request.getfixturevalue(model)
+    client = serve(trained)
+    body = {"inputs": tensors(trained, trained.records[:rows]), "id": "mine"}
+    plain = {o["name"]: o["data"] for o in client.post(INFER, body).json["outputs"]}
+    both = {"parameters": {"binary_data_output": True}}
+    one = {"name": "probability", "parameters": {"binary_data": True}}
+    other = {"name": "label", "parameters": {"binary_data": False}}
+
+    for more, binary in (
+        (both, {"label", "probability"}),
+        ({"outputs": [one]}, {"probability"}),
+        ({"outputs": [one, {"name": "label"}]}, {"probability"}),
+        (both | {"outputs": [one, other]}, {"probability"}),
+        (both | {"outputs": [{"name": "label"}]}, {"label"}),
+    ):
+        answer = client.post(INFER, body | more)
+        assert answer.headers["content-type"] == "application/octet-stream"
+        found = _tensors_of(answer)
+        assert found == {name: plain[name] for name in found}
+        length = int(answer.headers["inference-header-content-length"])
+        said = json.loads(answer.body[:length])
+        assert said["id"] == "mine"
+        assert {o["name"] for o in said["outputs"] if "data" not in o} == binary
+    for more in ({"parameters": {}}, {"outputs": [other]}, {"parameters": {"priority": 1}}):
+        assert client.post(INFER, body | more).headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [({"binary_data_output": 1}, "Expected `bool"), (7, "Expected `object")],
+)
+def test_parameters_that_are_none_are_refused(serve, late, body, parameters, words):
+    answer = serve(late).post(INFER, body | {"parameters": parameters})
+
+    assert answer.status == 400
+    assert words in answer.json["error"]
+
+
+def test_one_tensor_may_hold_all_inputs_in_their_order(serve, adding):
+    client = serve(adding)
+
+    def posted(shape, data, name="x"):
+        return client.post(INFER, {"inputs": [_tensor(name, data, shape=shape)]})
+
+    for data in ([1, 2, 3, 4], [[1, 2], [3, 4]]):
+        assert posted([2, 2], data).json["outputs"][0]["data"] == [3.0, 7.0]
+    assert posted([1, 2], [1, 2]).json["outputs"][0]["data"] == [3.0]
+    for shape, data in (
+        ([2, 2], [1, 2, 3]), ([3, 2], [1, 2, 3, 4]), ([2, 2], [[1, 2], 3]), ([2, 2], [[1], [2]]),
+        ([1, 3], [1, 2, 3]), ([0, 2], []), ([-1, 2], [1, 2]), ([2], [1, 2]),
+    ):  # fmt: skip
+        answer = posted(shape, data)
+        assert answer.status == 400, (shape, data)
+        assert set(answer.json) == {"error"}
+    assert posted([1, 2], [1, 2], name="a").status == 400
+
+
+def test_the_models_and_their_versions_are_listed(serve, late):
+    client = serve(late)
+
+    assert client.get("/v2/models").json == {"models": ["flight-delays"]}
+    index = client.call("POST", "/v2/repository/index")
+    assert index.json == [{"name": "flight-delays", "state": "READY", "reason": "", "version": "3"}]
+
+
+def test_tensors_are_read_at_invocations_too(serve, late, tensors):
+    client = serve(late)
+    inputs = tensors(late, [r for r in late.records if r["dest"] is not None][:2])
+    expected = client.post(INFER, {"inputs": inputs}).json["outputs"]
+    raw, length = _raw(inputs)
+    binary = {
+        "content-type": "application/octet-stream",
+        "inference-header-content-length": str(length),
+    }
+
+    for path in ("/invocations", "/score", "/"):
+        assert client.post(path, {"inputs": inputs}).json["outputs"] == expected
+        assert client.post(path, raw, **binary).json["outputs"] == expected
+    mixed = client.post("/invocations", {"inputs": [*inputs, {"name": "x", "datatype": "FP64"}]})
+    assert mixed.status == 400
+    assert set(mixed.json) == {"error_code", "message", "error"}
