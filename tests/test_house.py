@@ -59,7 +59,7 @@ def lines_with(pattern: str, *, without: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_nothing_that_is_kept_names_a_path_of_one_machine() -> None:
-    # /opt/ml is where SageMaker has a container look.
+    # All but ml in opt, where SageMaker has a container look.
     machine = "|".join(["work", "tmp", "root", "home", "Users", "opt(?!/ml/)"])
 
     assert lines_with(rf"(?:^|[\s\"'`(=])/(?:{machine})/\w") == []
