@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopline.data.columns import canonical_text, from_frame, from_values, parse_number, parse_time
+from loopline.data.columns import (
+    canonical_text,
+    from_frame,
+    from_value,
+    from_values,
+    parse_number,
+    parse_time,
+)
 from loopline.data.conforming import convert
 from loopline.errors import DataError
 
@@ -43,6 +50,23 @@ def test_a_request_and_a_file_mean_the_same(texts, kind):
             one = from_values("x", [text], kind, missing)
             assert one.dtype == column.dtype
             np.testing.assert_array_equal(one, column[row : row + 1])
+            alone = from_value("x", text, kind, missing)
+            is_missing = column[row] is None or column[row] != column[row]
+            assert (alone is None) == is_missing
+            if not is_missing:
+                assert alone == (one.view(np.int64)[0] if kind == "time" else column[row])
+
+
+def test_one_value_alone_means_what_it_means_in_a_column():
+    assert from_value("x", " a ", "text") == "a"
+    assert from_value("x", "5.0", "category") == "5"
+    assert from_value("x", " yes", "boolean") == 1.0
+    assert from_value("x", "2013-04-01 08:30+02:00 ", "time") == 1_364_797_800_000_000
+    assert from_value("x", date(2013, 4, 1), "time") == 1_364_774_400_000_000
+    for absent in (None, float("nan"), " ? ", "-999", -999):
+        assert from_value("x", absent, "number", ["?", "-999"]) is None
+    with pytest.raises(DataError, match=r"x\[3\] is '1,5', but x is a number"):
+        from_value("x", "1,5", "number", place=3)
 
 
 def test_values_of_a_request_become_what_their_column_is():

@@ -111,23 +111,36 @@ def from_values(
     Raises:
         DataError: a value cannot be one of `kind`; the message names its place.
     """
-    convert, filler, dtype = _KINDS[kind]
-    read: list[object] = []
-    unheard = missing_numbers(tuple(missing))
-    for place, raw in enumerate(values):
-        if isinstance(raw, str):
-            value: Any = raw.strip(SPACE)
-            absent = value in missing
-        else:
-            value = raw
-            absent = raw is None or raw != raw or (bool(unheard) and _is_in(raw, unheard))  # noqa: PLR0124
-        converted = filler if absent else convert(value)
-        if converted is None and not absent:
-            raise DataError(f"{name}[{place}] is {raw!r:.60}, but {name} is {_ARTICLES[kind]}.")
-        read.append(converted)
+    filler, dtype = _FORMS[kind]
+    read = [from_value(name, raw, kind, missing, place) for place, raw in enumerate(values)]
     column = np.empty(len(read), dtype)
-    column[:] = read
-    return column
+    column[:] = [filler if value is None else value for value in read]
+    return column.view("datetime64[us]") if kind == "time" else column
+
+
+def from_value(
+    name: str, raw: object, kind: str, missing: Collection[str] = (), place: int = 0
+) -> Any:
+    """Return the one value that `from_values` makes of `raw`: None where it is missing.
+
+    A time is its microseconds. For a request's one row, where an array around each value costs
+    more than the model.
+
+    Raises:
+        DataError: `raw` cannot be one of `kind`; the message names it by its `place`.
+    """
+    if isinstance(raw, str):
+        value: Any = raw.strip(SPACE)
+        if value in missing:
+            return None
+    else:
+        value = raw
+        if raw is None or raw != raw or _is_in(raw, missing_numbers(tuple(missing))):  # noqa: PLR0124
+            return None
+    converted = _CONVERT[kind](value)
+    if converted is None:
+        raise DataError(f"{name}[{place}] is {raw!r:.60}, but {name} is {_ARTICLES[kind]}.")
+    return converted
 
 
 def from_frame(frame: "pl.DataFrame", types: Mapping[str, str]) -> Columns:
@@ -197,23 +210,31 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else _category(value)
 
 
-def _time(value: Any) -> np.datetime64 | None:
+def _time(value: Any) -> int | None:
     if isinstance(value, datetime):
-        return np.datetime64((_utc(value) - _EPOCH) // _MICROSECOND, "us")
+        return (_utc(value) - _EPOCH) // _MICROSECOND
     if isinstance(value, date):
-        return np.datetime64(value, "us")
-    microseconds = parse_time(value) if isinstance(value, str) else None
-    return None if microseconds is None else np.datetime64(microseconds, "us")
+        return (value - _EPOCH.date()) // _MICROSECOND
+    return parse_time(value) if isinstance(value, str) else None
 
 
-_KINDS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
-    "number": (_number, np.nan, np.float64),
-    "integer": (_integer, np.nan, np.float64),
-    "boolean": (_boolean, np.nan, np.float64),
-    "category": (_category, None, object),
-    "text": (_text, None, object),
-    "time": (_time, np.datetime64("NaT"), "datetime64[us]"),
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "category": _category,
+    "text": _text,
+    "time": _time,
 }
+_FORMS: dict[str, tuple[Any, Any]] = {
+    "number": (np.nan, np.float64),
+    "integer": (np.nan, np.float64),
+    "boolean": (np.nan, np.float64),
+    "category": (None, object),
+    "text": (None, object),
+    "time": (NAT, np.int64),
+}
+"""Kind to what stands for missing in an array, and the array's type; times become datetime64."""
 _ARTICLES = {
     "number": "a number",
     "integer": "a whole number",

@@ -18,6 +18,7 @@ from loopline.data.columns import (
     BEYOND_INTEGERS,
     NAT,
     Columns,
+    from_value,
     from_values,
     missing_numbers,
 )
@@ -79,7 +80,7 @@ class Reader:
         for column, values in zip(self._signature.inputs, columns, strict=True):
             read[column.name] = self._column(column, [None] * count if values is None else values)
             if column.logged:
-                logged.append(_plain(read[column.name]))
+                logged.append(plain(read[column.name]))
         seen = None if self._takes_columns else matrix(self._signature, read)
         return Rows(count, seen, read, logged)
 
@@ -129,10 +130,14 @@ class _Meanings(dict[Any, tuple[Any, float]]):
 
     def of(self, raw: Any) -> tuple[Any, float]:
         """Return what `raw` means, worked out anew."""
-        [value] = _plain(_read(self._column, [raw], self._missing))
+        column = self._column
+        try:
+            value = from_value(column.name, raw, column.type, self._missing)
+        except DataError as error:
+            raise RequestError(str(error)) from None
         if value is None:
             return None, _NAN
-        return value, value if self._column.type == "boolean" else self._codes.get(value, 0.0)
+        return value, value if column.type == "boolean" else self._codes.get(value, 0.0)
 
 
 class _OneRow:
@@ -258,7 +263,8 @@ def _array(column: Input, value: Any) -> np.ndarray:
     return np.array([value], dtype=np.float64)  # None becomes NaN
 
 
-def _plain(column: np.ndarray) -> list[Any]:
+def plain(column: np.ndarray) -> list[Any]:
+    """Return `column` as the log keeps it: None for missing, times as microseconds."""
     if column.dtype.kind == "M":
         return [None if moment == NAT else moment for moment in column.view(np.int64).tolist()]
     values = column.tolist()
