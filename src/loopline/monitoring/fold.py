@@ -23,7 +23,7 @@ from loopline.contract.schema import NAME
 from loopline.errors import BundleRefusedError, MonitoringError, UnknownVersionError
 from loopline.monitoring import hours, labels
 from loopline.monitoring.reference import Reference
-from loopline.monitoring.segments import OWN, Stretch, gather, typed
+from loopline.monitoring.segments import OWN, Stretch, gather, of_a_server, typed
 from loopline.serving.log import read_frames
 from loopline.store.database import Database, folded
 from loopline.store.tables import Tables
@@ -136,7 +136,8 @@ class Fold:
         with self._database.read() as connection:
             start = _offset(connection, name)
         frames = read_frames(path, start)
-        first = next(frames, None)
+        with of_a_server():
+            first = next(frames, None)
         if first is None:
             return False
         ahead = self._reached(name)

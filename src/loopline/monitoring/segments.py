@@ -21,6 +21,8 @@ from loopline.monitoring.windows import HOUR
 FARTHEST = 400 * 24 * HOUR
 """An event farther from its arrival than this (microseconds) is implausible: a wrong clock, or a
 wrong column."""
+_LAST = 2**58
+"""Microseconds since 1970 that no text of a time reaches: those end with the year 9999."""
 OWN = (
     "prediction_id", "client_id", "key", "environment", "version", "shadow", "arrival",
     "event_time", "plausible", "latency_us", "caller", "label", "score", "probabilities",
@@ -76,7 +78,7 @@ class Stretch:
 
 
 @contextmanager
-def _of_a_server() -> Iterator[None]:
+def of_a_server() -> Iterator[None]:
     """Let a segment wait that holds what no server wrote, instead of stopping all watching.
 
     Raises:
@@ -90,7 +92,7 @@ def _of_a_server() -> Iterator[None]:
         ) from error
 
 
-@_of_a_server()
+@of_a_server()
 def gather(frames: Iterable[tuple[list[Any], int]], start: int, until: int | None) -> Stretch:
     """Gather frames, up to the one that ends at `until` or as far as they go.
 
@@ -109,12 +111,12 @@ def gather(frames: Iterable[tuple[list[Any], int]], start: int, until: int | Non
             _add_labels(stretch, payload, end)
         elif kind == "e":
             _, arrival, error, status, _, version = payload
-            hour = _version(version), arrival // HOUR
+            hour = _version(version), _moment(arrival) // HOUR
             stretch.errors[*hour, f"{int(status)} {error}"] += 1
         elif kind == "n":
             _, arrival, noted, number, version, text = payload
             what = f"{noted} {text:.200}".strip()
-            stretch.notes[_version(version), arrival // HOUR, what] += int(number)
+            stretch.notes[_version(version), _moment(arrival) // HOUR, what] += int(number)
     return stretch
 
 
@@ -124,11 +126,18 @@ def _version(number: int) -> int:
     return number
 
 
+def _moment(microseconds: int) -> int:
+    if not abs(microseconds) < _LAST:
+        raise ValueError("no moment")
+    return microseconds
+
+
 def _add_prediction(stretch: Stretch, payload: list[Any]) -> None:
     _, request, client, arrival, version, shadow, latency, caller, rows, inputs, outputs = payload
-    if any(len(values) != rows for values in inputs + outputs):
+    if not outputs or any(len(values) != rows for values in inputs + outputs):
         raise ValueError("columns of several lengths")  # and so many rows are never made up
     key = (_version(version), bool(shadow))
+    _moment(arrival)
     found = stretch.predictions.get(key)
     if found is None:
         found = stretch.predictions[key] = Predictions(
@@ -148,8 +157,9 @@ def _add_prediction(stretch: Stretch, payload: list[Any]) -> None:
 
 def _add_labels(stretch: Stretch, payload: list[Any], end: int) -> None:
     _, arrival, rows = payload
+    _moment(arrival)
     for row, (prediction, key, label, said) in enumerate(rows):
-        observed = arrival if said is None else said
+        observed = _moment(arrival if said is None else said)
         stretch.labels.append(
             (prediction, canonical_text(key), canonical_text(label), observed, arrival, end, row)
         )
@@ -172,7 +182,7 @@ class Typed:
     is_plausible: np.ndarray
 
 
-@_of_a_server()
+@of_a_server()
 def typed(predictions: Predictions, signature: Signature, environment: str) -> Typed:
     """Give the rows of one version their names and types.
 

@@ -20,6 +20,7 @@ from loopline.serving.path import Answer, Path
 from loopline.serving.reading import (
     NO_CONTENT,
     GoneError,
+    NotAdmittedError,
     Receive,
     RefusedError,
     by_name,
@@ -158,7 +159,7 @@ class App:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
             reply = self._failed(error, place, path)
-            if place is not None and place.predicts and reply.status not in {401, 403}:
+            if place is not None and place.predicts:
                 self.count_failure(error, reply.status, started)
         self.count("other" if place is None else place.route.path, reply.status)
         size = (b"content-length", b"%d" % len(reply.body))
@@ -202,12 +203,12 @@ class App:
         """Let a request pass that may.
 
         Raises:
-            RefusedError: it may not.
+            NotAdmittedError: it may not.
         """
         refusal = self.guard.refusal(permission, headers)
         if refusal is not None:
             ask = [(b"www-authenticate", b"Bearer")] if refusal.status == 401 else []
-            raise RefusedError(refusal.status, refusal.message, *ask)
+            raise NotAdmittedError(refusal.status, refusal.message, *ask)
 
     def count(self, route: str, status: int) -> None:
         """Count a request that was answered."""
@@ -215,6 +216,8 @@ class App:
 
     def count_failure(self, error: Exception, status: int, started: int) -> None:
         """Log a prediction request that failed; `started` as `perf_counter_ns` had it."""
+        if isinstance(error, NotAdmittedError):
+            return
         latency = (time.perf_counter_ns() - started) // 1000
         self._path.failed(type(error).__name__, status, latency)
 

@@ -93,7 +93,7 @@ class Listener:
                 return await call(app, body)
             except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
                 status, message = what_failed(error, label)
-                if name == "ModelInfer" and status not in {401, 403}:
+                if name == "ModelInfer":
                     app.count_failure(error, status, started)
             finally:
                 app.count(label, status)

@@ -30,6 +30,10 @@ class RefusedError(Exception):
         self.headers = headers
 
 
+class NotAdmittedError(RefusedError):
+    """Who asks may not. Nobody so refused writes to the log, or any stranger could fill it."""
+
+
 class GoneError(Exception):
     """The caller went away while sending."""
 
