@@ -3,6 +3,7 @@
     LooplineError
     ├── ContractError             loopline.yaml says something that cannot be
     ├── SettingError              the environment says something that cannot be
+    ├── AccessError               a token cannot be made, or is unknown
     ├── MissingExtraError         an optional library is needed
     ├── DataError
     │   ├── SourceError           the data cannot be read
@@ -25,6 +26,9 @@
     │   └── BrokenLedgerError     the chain of events does not hold
     ├── ServingError
     │   ├── RequestError          the caller's body cannot be scored (4xx)
+    │   │   └── TooManyRowsError  it has more rows than are scored at a time (413)
+    │   ├── OverloadedError       more is asked than can be answered in time (429)
+    │   ├── TooSlowError          the model takes too long (504)
     │   └── RuntimeUnavailableError  the model's worker does not answer (503)
     └── MonitoringError
         ├── FeedbackError         a file of outcomes cannot be used
@@ -49,6 +53,10 @@ class ContractError(LooplineError):
 
 class SettingError(LooplineError):
     """The environment says something that cannot be."""
+
+
+class AccessError(LooplineError):
+    """A token cannot be made, or is unknown."""
 
 
 class MissingExtraError(LooplineError):
@@ -137,6 +145,18 @@ class ServingError(LooplineError):
 
 class RequestError(ServingError):
     """The caller's request cannot be scored as it stands."""
+
+
+class TooManyRowsError(RequestError):
+    """The caller's request has more rows than are scored at a time."""
+
+
+class OverloadedError(ServingError):
+    """More is asked than can be answered in time; a little later there may be room."""
+
+
+class TooSlowError(ServingError):
+    """The model did not answer in the time that a caller is kept waiting."""
 
 
 class RuntimeUnavailableError(ServingError):

@@ -31,6 +31,10 @@ class Settings:
     """`LOOPLINE_TOKEN`: what callers of the server must show; needed beyond loopback."""
     webhook: str | None = field(repr=False)
     """`LOOPLINE_WEBHOOK`: where alerts are posted."""
+    workers: int = 1
+    """`LOOPLINE_WORKERS`: processes that answer, where `serve --workers` names no other number."""
+    timeout_seconds: float = 30.0
+    """`LOOPLINE_TIMEOUT`: seconds that a caller waits for an original before it gets a 504."""
     webhook_private: bool = False
     """`LOOPLINE_WEBHOOK_PRIVATE`: 1 lets alerts go to loopback and private addresses."""
     environment: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
@@ -49,6 +53,8 @@ class Settings:
             actor=environ.get("LOOPLINE_ACTOR") or _login(),
             token=environ.get("LOOPLINE_TOKEN") or None,
             webhook=environ.get("LOOPLINE_WEBHOOK") or None,
+            workers=int(_number(environ, "LOOPLINE_WORKERS", 1, most=64, whole=True)),
+            timeout_seconds=_number(environ, "LOOPLINE_TIMEOUT", 30.0, most=3600.0),
             webhook_private=environ.get("LOOPLINE_WEBHOOK_PRIVATE") == "1",
             environment=environ,
         )
@@ -66,6 +72,22 @@ class Settings:
                 f"set. Set it, for example: export {name}=..."
             )
         return value
+
+
+def _number(
+    environ: Mapping[str, str], name: str, usual: float, *, most: float, whole: bool = False
+) -> float:
+    text = environ.get(name)
+    if not text:
+        return usual
+    try:
+        number = float(int(text)) if whole else float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= most:
+        kind = "a whole number" if whole else "a number"
+        raise SettingError(f"{name} is {text!r:.40}, but it is {kind} above 0, up to {most:g}.")
+    return number
 
 
 def _login() -> str:

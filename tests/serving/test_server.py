@@ -1,5 +1,6 @@
 """`loopline serve` as a process: its start, its end, and what it never loads."""
 
+import http.client
 import json
 import os
 import re
@@ -7,22 +8,31 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from loopline.governance.access import Access
+from loopline.model.original import Original
 from loopline.serving.log import read_frames
+
+_JSON = {"Content-Type": "application/json"}
 
 HEAVY = (
     "polars", "pyarrow", "pydantic", "sqlalchemy", "sklearn", "scipy", "pandas", "deltalake",
-    "optuna", "mlflow", "sqlglot", "loopline.training", "loopline.evaluation",
+    "optuna", "mlflow", "sqlglot", "grpc", "google.protobuf", "loopline.training",
+    "loopline.evaluation",
     "loopline.contract.schema", "loopline.store.database", "loopline.project",
 )  # fmt: skip
 """What the server's process must not import."""
@@ -69,8 +79,14 @@ class Running:
     def stop(self, number: int = signal.SIGTERM) -> str:
         """Send a signal; return what the process still said."""
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=15)
-        return rest
+        return self.rest()
+
+    def rest(self) -> str:
+        """Wait for the end; return what the process still said."""
+        self.process.wait(timeout=20)
+        # Not communicate: it would leave out what was read ahead with the greeting.
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
 
 
 @pytest.fixture
@@ -105,9 +121,8 @@ def start(workspace) -> Iterator[Callable[..., Running]]:
 
 def _refusal(start: Callable[..., Running], *options: str) -> str:
     running = start(*options)
-    rest, _ = running.process.communicate(timeout=20)
+    text = running.greeting + running.rest()
     assert running.process.returncode == 1
-    text = running.greeting + rest
     assert "Traceback" not in text
     return text.partition('{"modules"')[0].strip()
 
@@ -206,6 +221,7 @@ def test_beyond_loopback_it_needs_a_token(start, workspace, late, host):
     message = _refusal(start, "--host", host)
 
     assert f"--host {host} can be reached from other machines, and no token is set" in message
+    assert "loopline token make NAME --scope predict" in message
     assert "export LOOPLINE_TOKEN=" in message
 
 
@@ -269,10 +285,31 @@ def test_tritons_client_gets_the_originals_answers(start, workspace, late):
             answer = client.infer("flight-delays", inputs, request_id="mine")
             assert answer.get_response()["id"] == "mine"
             np.testing.assert_allclose(answer.as_numpy("probability"), expected, atol=1e-12)
-            labels = answer.as_numpy("label").tolist()
+            # Binary, as Triton's client asks for answers when it names no output.
+            labels = [text.decode() for text in answer.as_numpy("label").tolist()]
             assert labels == ["true" if p >= 0.23 else "false" for p in expected]
         with pytest.raises(Exception, match="The request has no"):
             client.infer("flight-delays", inputs[:3])
+
+
+def test_grpc_is_spoken_beside_http_by_one_process(start, workspace, late):
+    grpc = pytest.importorskip("tritonclient.grpc")
+    workspace.release(workspace.bundle(late, 3))
+    running = start("--grpc-port", "0")
+    found = re.search(r"grpc +(\S+)", running.greeting)
+    assert found is not None
+
+    with grpc.InferenceServerClient(found[1]) as client:
+        assert client.is_model_ready("flight-delays", "3")
+    assert running.get("/v2/health/ready")
+    taken = start("--grpc-port", found[1].rpartition(":")[2])
+    said = taken.greeting + taken.rest()
+    rest = running.stop()
+
+    assert taken.process.returncode == 1
+    assert "cannot be used for gRPC. Take another with --grpc-port." in said
+    assert running.process.returncode == 0
+    assert '"grpc"' in rest
 
 
 def test_mlflows_client_gets_the_originals_answers(start, workspace, late):
@@ -292,3 +329,248 @@ def test_mlflows_client_gets_the_originals_answers(start, workspace, late):
 
     assert labels[0].tolist() == [bool(p >= 0.23) for p in expected]
     np.testing.assert_allclose(numbers, expected, atol=1e-12)
+
+
+class Sleepy:
+    """An estimator that takes its time over so many rows."""
+
+    def __init__(self, estimator: Any, seconds: float, rows: int) -> None:
+        self.estimator, self.seconds, self.rows = estimator, seconds, rows
+
+    def predict_proba(self, rows: Any) -> Any:
+        import time
+
+        if len(rows) == self.rows:
+            time.sleep(self.seconds)
+        return self.estimator.predict_proba(rows)
+
+
+@pytest.fixture
+def sleepy(late) -> Iterator[Callable[[float], Any]]:
+    """`sleepy(0.5)`: the model of late flights, half a second slower for one row."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)  # a worker does not find the tests
+
+    def make(seconds: float, rows: int = 1) -> Any:
+        slow = Sleepy(late.original.estimator, seconds, rows)
+        return replace(late, original=Original(slow, late.original.takes, late.signature))
+
+    yield make
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+def _status(url: str, token: str | None = None, body: bytes | None = None) -> int:
+    head = {"Content-Type": "application/json"}
+    if token is not None:
+        head["Authorization"] = f"Bearer {token}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_it_listens_at_once_and_is_ready_when_its_model_is(start, workspace, sleepy):
+    workspace.release(workspace.bundle(sleepy(0.5), 3, with_plan=False))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    seen: set[tuple[int, ...]] = set()
+
+    def watch() -> None:
+        while (200, 200, 200) not in seen:
+            try:
+                paths = ("/livez", "/readyz", "/ping")
+                seen.add(tuple(_status(url + path) for path in paths))
+            except OSError:
+                time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start("--port", str(port), "--log", "off")
+    watcher.join(20)
+
+    assert (200, 503, 503) in seen
+    assert all(live == 200 for live, *_ in seen)
+
+
+def test_sigterm_while_the_model_is_loaded_ends_it_with_0(start, workspace, sleepy):
+    workspace.release(workspace.bundle(sleepy(30), 3, with_plan=False))
+    root = workspace.settings.home.parent
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "loopline", "serve", "--port", "0", "--log", "off"],
+        cwd=root,
+        env={**os.environ, "LOOPLINE_TOKEN": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _until(lambda: bool(_workers_of(process.pid)))
+        worker = _workers_of(process.pid)[0]
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=15)
+    finally:
+        process.kill()
+
+    assert (process.returncode, said) == (0, b"")
+    _until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def _workers_of(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_a_model_that_takes_too_long_is_504_and_the_next_request_is_answered(
+    start, workspace, sleepy, late, tensors
+):
+    workspace.release(workspace.bundle(sleepy(30, rows=2), 3, with_plan=False))
+    running = start("--log", "off", environment={"LOOPLINE_TIMEOUT": "1"})
+    url = f"{running.url}/v2/models/flight-delays/infer"
+    one, two = (
+        json.dumps({"inputs": tensors(late, late.records[:rows])}).encode() for rows in (1, 2)
+    )
+    assert _status(url, body=one) == 200
+
+    assert _status(url, body=two) == 504
+
+    figures = running.get("/metrics").decode()
+    assert 'loopline_errors_total{kind="TooSlowError"} 1\n' in figures
+    _until(lambda: _status(url, body=one) == 200)  # by another worker
+
+
+def test_a_request_with_too_many_rows_is_told_so(start, workspace, late):
+    workspace.release(workspace.bundle(late, 3))
+    running = start("--log", "off")
+    record = late.records[0]
+    columns = list(record)
+    data = [[record[column] for column in columns]] * 100_001
+    body = json.dumps({"dataframe_split": {"columns": columns, "data": data}}).encode()
+
+    request = urllib.request.Request(
+        f"{running.url}/invocations", body, {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+
+    with refused.value as answer:
+        assert answer.code == 413
+        assert (
+            "The request has 100001 rows, and at most 100000 are scored" in answer.read().decode()
+        )
+
+
+def test_tokens_made_and_revoked_count_in_a_running_server(start, workspace, late):
+    workspace.release(workspace.bundle(late, 3))
+    access = Access(workspace.settings.home)
+    now = datetime.now(UTC)
+    scoring = access.make("scoring", ["predict"], made_at=now)
+    running = start("--host", "0.0.0.0", "--log", "off")
+    url = running.url.replace("0.0.0.0", "127.0.0.1")
+
+    assert _status(f"{url}/v2") == 401
+    assert _status(f"{url}/v2", scoring) == 200
+    assert _status(f"{url}/metrics", scoring) == 403
+    prometheus = access.make("prometheus", ["metrics"], made_at=now)
+    _until(lambda: _status(f"{url}/metrics", prometheus) == 200)
+    access.revoke("scoring")
+    revoked = time.monotonic()
+    _until(lambda: _status(f"{url}/v2", scoring) == 401)
+    assert time.monotonic() - revoked < 10  # half a second, but for a busy machine
+    assert _status(f"{url}/metrics", prometheus) == 200
+    assert _status(f"{url}/livez") == 200
+
+
+def test_at_ten_times_what_it_can_answer_it_sheds_the_rest_and_stays_healthy(
+    start, workspace, late, tensors
+):
+    workspace.release(workspace.bundle(late, 3))
+    running = start("--log", "async", "--in-flight", "8")
+    url = f"{running.url}/v2/models/flight-delays/infer"
+    body = json.dumps({"inputs": tensors(late, late.records[:20])}).encode()  # 3 or more each
+    host, port = running.url.removeprefix("http://").split(":")
+    resident = []
+    end = time.monotonic() + 3
+
+    def ask(_: int) -> Counter[int]:
+        found: Counter[int] = Counter()
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        while time.monotonic() < end:
+            connection.request("POST", "/v2/models/flight-delays/infer", body, _JSON)
+            answer = connection.getresponse()
+            answer.read()
+            found[answer.status] += 1
+            if answer.status == 429:
+                assert answer.headers["retry-after"] == "1"
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(61) as pool:
+        callers = [pool.submit(ask, number) for number in range(60)]
+        while time.monotonic() < end:
+            assert _status(f"{running.url}/readyz") == 200
+            status = Path(f"/proc/{running.process.pid}/status").read_text()
+            resident.append(int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]))  # type: ignore[index]
+            time.sleep(0.05)
+        statuses: Counter[int] = sum((caller.result() for caller in callers), Counter())
+
+    assert set(statuses) == {200, 429}
+    assert _status(url, body=body) == 200
+    figures = running.get("/metrics").decode()
+    assert f"loopline_shed_total {statuses[429]}\n" in figures
+    assert "loopline_in_flight 1\n" in figures  # that request itself
+    assert max(resident) < resident[0] + 20 * 1024
+
+
+def test_sigterm_under_load_answers_what_was_accepted_and_seals_the_log(
+    start, workspace, late, tensors
+):
+    workspace.release(workspace.bundle(late, 3))
+    running = start("--log", "async")
+    body = json.dumps({"inputs": tensors(late, late.records[:1])}).encode()
+    host, port = running.url.removeprefix("http://").split(":")
+    answered = Counter[str]()
+    ready: list[int] = []
+
+    def ask(_: int) -> None:
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        while True:
+            try:
+                connection.request("POST", "/v2/models/flight-delays/infer", body, _JSON)
+                answer = connection.getresponse()
+                answer.read()
+                answered[str(answer.status)] += 1
+            except ConnectionRefusedError:
+                return
+            except (OSError, http.client.HTTPException) as error:
+                answered[type(error).__name__] += 1
+                return
+
+    with ThreadPoolExecutor(6) as pool:
+        callers = [pool.submit(ask, number) for number in range(5)]
+        _until(lambda: answered["200"] > 200)
+        running.process.send_signal(signal.SIGTERM)
+        try:
+            while not ready or ready[-1] == 200:
+                ready.append(_status(f"{running.url}/readyz"))
+        finally:
+            for caller in callers:
+                caller.result()
+    running.rest()
+
+    assert running.process.returncode == 0
+    assert ready[-1] == 503  # it was not ready while it still answered
+    assert set(answered) == {"200"}
+    folder = running.root / ".loopline" / "log" / "flight-delays" / "dev"
+    kinds = [p[0] for segment in folder.glob("*.log") for p, _ in read_frames(segment)]
+    assert Counter(kinds) == {"p": answered["200"], "s": 1}

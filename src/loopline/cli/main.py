@@ -21,6 +21,7 @@ VERBS = {
     "run": "Take the data to a trained, proven, registered version.",
     "model": "List, show, compare, promote and roll back versions.",
     "serve": "Answer predictions over HTTP.",
+    "token": "Make, list and revoke what callers of the server must send.",
     "feedback": "Read what turned out true, when it is known.",
     "watch": "Compare what happens with what was promised, and respond.",
     "up": "Run the server and the watcher together.",

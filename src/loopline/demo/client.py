@@ -42,7 +42,7 @@ class Client:
         start = time.monotonic()
         while time.monotonic() < start + _START_SECONDS:
             try:
-                if self.serving() == str(version):
+                if self._is_ready() and self.serving() == str(version):
                     return time.monotonic() - start
             except (OSError, http.client.HTTPException):
                 self._connection.close()  # not listening yet
@@ -73,6 +73,11 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _is_ready(self) -> bool:
+        answer = self._send("GET", "/readyz", None)  # it listens before its models are loaded
+        answer.read()
+        return answer.status == 200
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else msgspec.json.encode(body)

@@ -31,10 +31,14 @@ from loopline.serving.routes import Host, Place, Reply, Request, Route, Table
 
 STATUS: dict[type[LooplineError], int] = {
     errors.RequestError: 400,
+    errors.TooManyRowsError: 413,
+    errors.OverloadedError: 429,
+    errors.TooSlowError: 504,
     errors.UnknownVersionError: 404,
     errors.RuntimeUnavailableError: 503,
     errors.StoreError: 503,
     errors.ServingError: 500,
+    errors.AccessError: 500,
     errors.ContractError: 500,
     errors.DataError: 500,
     errors.MissingExtraError: 500,
@@ -67,12 +71,7 @@ async def _feedback(host: Host, request: Request) -> Reply:
 
 
 async def _figures(host: Host, request: Request) -> Reply:
-    router, log = host.path.router, host.path.log
-    text = host.path.metrics.render(
-        release=router.release.number,
-        serving=[model.version for model in router.models],
-        log={"frames": log.frames, "lost": log.lost, "failing": int(log.failure is not None)},
-    )
+    text = host.path.metrics.render(host.path.router, host.path.log)
     return Reply(200, text, ((b"content-type", metrics.CONTENT_TYPE),))
 
 
@@ -95,7 +94,7 @@ _OWN = (
     Route(
         "POST",
         "/feedback",
-        "predict",
+        "feedback",
         "Say what turned out true",
         _feedback,
         takes=("application/json", ""),
@@ -205,10 +204,11 @@ class App:
         Raises:
             NotAdmittedError: it may not.
         """
-        refusal = self.guard.refusal(permission, headers)
+        # Only a wrong token is counted by where it came from.
+        address = (scope.get("client") or ("",))[0] if self.guard.needs_token else ""
+        refusal = self.guard.refusal(permission, headers, address)
         if refusal is not None:
-            ask = [(b"www-authenticate", b"Bearer")] if refusal.status == 401 else []
-            raise NotAdmittedError(refusal.status, refusal.message, *ask)
+            raise NotAdmittedError(refusal.status, refusal.message, *refusal.headers)
 
     def count(self, route: str, status: int) -> None:
         """Count a request that was answered."""
@@ -235,6 +235,8 @@ class App:
         """Return an error's reply, in the form of the protocol that `path` belongs to."""
         status, message = what_failed(error, path)
         headers = error.headers if isinstance(error, RefusedError) else ()
+        if isinstance(error, errors.OverloadedError):
+            headers = ((b"retry-after", b"1"),)
         form = self._table.form(path) if place is None else place.error
         return Reply(status, form(status, message), (JSON, *headers))
 
@@ -244,7 +246,7 @@ def what_failed(error: Exception, where: str) -> tuple[int, str]:
     if isinstance(error, RefusedError):
         return error.status, str(error)
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    if status < 500:
+    if status < 500 or isinstance(error, errors.TooSlowError):
         return status, str(error)
     _log.error("%s: %s", where, error, exc_info=not isinstance(error, LooplineError))
     # Where things are kept here is nothing for a caller.

@@ -92,6 +92,11 @@ class LogWriter:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What is not on disk yet."""
+        return self._queued_bytes - self._handled_bytes
+
     def append(self, payload: list[Any]) -> bool:
         """Queue one frame, and return at once; False when it is not kept."""
         if self.level == "off":

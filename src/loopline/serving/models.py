@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 from loopline import plugins
-from loopline.errors import RequestError, RuntimeUnavailableError
+from loopline.errors import RequestError, RuntimeUnavailableError, TooManyRowsError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle
 from loopline.model.plan import Plan
@@ -19,6 +19,8 @@ from loopline.settings import Settings
 from loopline.store.objects import Objects
 
 _DIALECTS = "loopline.serving.dialects"
+MOST_ROWS = 100_000
+"""Of one request: more would hold up everybody else for seconds."""
 
 
 class Model:
@@ -31,8 +33,9 @@ class Model:
         *,
         plan: Plan | None,
         worker: OriginalRuntime | None,
+        seconds: float = 30.0,
     ) -> None:
-        """Take a plan, or the worker of an original."""
+        """Take a plan, or the worker of an original, which callers wait for so many seconds."""
         self.version = served.version
         self.bundle_digest = served.bundle_digest
         self.signature = signature
@@ -49,7 +52,8 @@ class Model:
         if plan is not None:
             self._score_row = plan.bind(self.reader.row)
         self._worker = worker
-        self._batcher = None if worker is None else Batcher(worker.score)
+        self.batcher = None if worker is None else Batcher(worker.score, seconds=seconds)
+        """What gathers requests for an original; a plan has none."""
         self._threshold = 0.5 if signature.threshold is None else signature.threshold
 
     @property
@@ -71,6 +75,11 @@ class Model:
         """
         if call.rows == 1:
             rows = self.reader.one(call.values)
+        elif call.rows > MOST_ROWS:
+            raise TooManyRowsError(
+                f"The request has {call.rows} rows, and at most {MOST_ROWS} are scored at a time. "
+                "Send them in parts."
+            )
         else:
             rows = self.reader.many(call.values, call.rows)
         return self.outputs(await self.scores(rows)), rows
@@ -83,10 +92,10 @@ class Model:
         """
         if self._plan is not None and rows.matrix is not None:
             return self._score_row() if rows.count == 1 else self._plan.score(rows.matrix)
-        assert self._batcher is not None  # noqa: S101 - a model without a plan has a worker
+        assert self.batcher is not None  # noqa: S101 - a model without a plan has a worker
         self.in_flight += 1
         try:
-            return await self._batcher.score(rows.columns, rows.count)
+            return await self.batcher.score(rows.columns, rows.count)
         finally:
             self.in_flight -= 1
 
@@ -106,8 +115,8 @@ class Model:
 
     def close(self) -> None:
         """End the worker, if there is one."""
-        if self._batcher is not None:
-            self._batcher.close()
+        if self.batcher is not None:
+            self.batcher.close()
         if self._worker is not None:
             self._worker.close()
 
@@ -138,10 +147,12 @@ def load(served: Served, objects: Objects, keys: Keys, settings: Settings) -> Mo
         RuntimeUnavailableError: the original's worker does not start.
     """
     bundle = open_bundle(objects, keys, served.bundle, served.bundle_digest)
-    plan, worker = bundle.plan, None
+    plan, worker, seconds = bundle.plan, None, settings.timeout_seconds
     if plan is None:
-        worker = OriginalRuntime(bundle, settings.home, settings.store_url, settings.environment)
-    model = Model(served, bundle.signature, plan=plan, worker=worker)
+        worker = OriginalRuntime(
+            bundle, settings.home, settings.store_url, settings.environment, seconds=seconds
+        )
+    model = Model(served, bundle.signature, plan=plan, worker=worker, seconds=seconds)
     try:
         model.warm()
     except RuntimeUnavailableError:

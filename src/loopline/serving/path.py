@@ -155,6 +155,7 @@ class Path:
         # The version that answers most: a request that failed may have reached none.
         version = self.router.release.version
         self.log.append(["e", arrival, kind, status, latency, version])
+        self.metrics.errors[kind] += 1
 
 
 def _event_time(signature: Signature, rows: Rows) -> int | None:

@@ -37,9 +37,19 @@ class OriginalRuntime:
     """Answers from a bundle's original; may be called from several threads."""
 
     def __init__(
-        self, bundle: Bundle, home: Path, store_url: str, environment: Mapping[str, str]
+        self,
+        bundle: Bundle,
+        home: Path,
+        store_url: str,
+        environment: Mapping[str, str],
+        *,
+        seconds: float = ANSWER_SECONDS,
     ) -> None:
-        """Take the bundle, the workspace's keys and store, and the worker's environment."""
+        """Take the bundle, the workspace's keys and store, and the worker's environment.
+
+        A worker that takes longer than `seconds` for an answer is ended.
+        """
+        self._seconds = seconds
         self._argument = msgspec.json.encode(
             {
                 "home": str(home),
@@ -66,7 +76,7 @@ class OriginalRuntime:
         with self._lock:
             worker = self._running()
             try:
-                deadline = time.monotonic() + ANSWER_SECONDS
+                deadline = time.monotonic() + self._seconds
                 _send(worker, pack(columns), deadline)
                 status, content = _receive(worker, deadline)
             except (OSError, EOFError, TimeoutError) as error:

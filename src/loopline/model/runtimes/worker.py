@@ -85,4 +85,7 @@ def _answer(answers: BinaryIO, status: str, content: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except BrokenPipeError:  # the server ended meanwhile: nobody is left to hear
+        os._exit(0)

@@ -1,0 +1,499 @@
+"""Callers that are slow, large, many, or gone: each is bounded, and the others are answered."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from loopline.serving.limits import Intake, Limits
+from loopline.serving.transport import BoundedHttp, protocol, unused
+
+Story = Callable[[int, Intake], Awaitable[Any]]
+
+
+class App:
+    """Answers with the length of what it got, once `gate` is open; `/large` with a lot."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        self.asked.append(scope["path"])
+        if scope["path"] != "/ready":
+            await self.gate.wait()
+        answer = b"x" * 20_000_000 if scope["path"] == "/large" else b"%d" % len(body)
+        headers = [(b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+@contextlib.asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[tuple[int, Intake, App]]:
+    intake, app = Intake(Limits(**limits), ready=["/ready"], spared=["/ready", "/live"]), App()
+    intake.app, intake.live = app, ["/live"]
+    config = uvicorn.Config(unused, interface="asgi3", lifespan="off", log_config=None, ws="none")
+    config.load()
+    state = ServerState()
+    make = protocol(intake)
+
+    def connect() -> BoundedHttp:
+        return make(config=config, server_state=state, app_state={})
+
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], intake, app
+    finally:
+        server.close()
+        app.gate.set()
+        for caller in _callers:
+            caller.writer.transport.abort()
+        _callers.clear()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0.01)
+        # Whatever happened, all that was taken has been given back.
+        assert (intake.in_flight, intake.bodies_bytes, intake.connections) == (0, 0, set())
+
+
+def told(story: Story, **limits: Any) -> Any:
+    async def whole() -> Any:
+        async with asyncio.timeout(20), serving(**limits) as (port, intake, app):
+            return await story(port, intake, app)  # type: ignore[call-arg]
+
+    return asyncio.run(whole())
+
+
+_callers: "list[Caller]" = []
+"""To be closed at the end of a story, however it ends."""
+
+
+class Caller:
+    """One connection, spoken to in bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def at(cls, port: int) -> "Caller":
+        caller = cls(*await asyncio.open_connection("127.0.0.1", port))
+        _callers.append(caller)
+        return caller
+
+    def send(self, content: bytes) -> None:
+        self.writer.write(content)
+
+    def ask(self, path: str, body: bytes = b"", *headers: str, method: str = "POST") -> None:
+        head = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
+        self.send("\r\n".join([*head, *headers, "", ""]).encode() + body)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        body = await self.reader.readexactly(int(fields["content-length"]))
+        return int(head[0].split()[1]), fields, body
+
+    async def rest(self) -> bytes:
+        """Return what comes until the other side closes."""
+        with contextlib.suppress(ConnectionResetError):
+            return await self.reader.read()
+        return b""
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.002)
+
+
+def test_a_request_is_answered_and_what_it_took_is_given_back() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        app.gate.clear()
+        caller.ask("/a", b"x" * 10_000)
+        await until(lambda: intake.in_flight > 0)
+        assert (intake.in_flight, intake.bodies_bytes) == (3, 10_000)  # 4 KiB count as one more
+        app.gate.set()
+        assert (await caller.answer())[2] == b"10000"
+        assert (intake.in_flight, intake.bodies_bytes) == (0, 0)
+        caller.ask("/a")
+        assert (await caller.answer())[2] == b"0"
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n"], ids=len
+)
+def test_a_head_that_does_not_come_is_cut_off(sent: bytes) -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        caller.send(sent)
+        rest = await caller.rest()
+        assert intake.cut_off == 1
+        return rest
+
+    assert told(story, head_seconds=0.1) == b""
+
+
+def test_a_head_that_drips_gains_no_time() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        caller.send(b"POST / HTTP/1.1\r\n")
+        dripped = 0
+        while not caller.reader.at_eof() and dripped < 500:
+            caller.send(b"X-A: b\r\n")
+            dripped += 1
+            await asyncio.sleep(0.02)
+        assert dripped < 50
+
+    told(story, head_seconds=0.2)
+
+
+def test_a_body_that_drips_is_cut_off_and_one_that_comes_in_time_is_not() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        slow, brisk = await Caller.at(port), await Caller.at(port)
+        for caller in (slow, brisk):
+            caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na")
+        await asyncio.sleep(0.15)  # longer than a head may take
+        brisk.send(b"bcd")
+        assert (await brisk.answer())[2] == b"4"
+        assert await slow.rest() == b""
+        assert app.asked == ["/"]
+
+    told(story, head_seconds=0.1, body_seconds=0.4)
+
+
+def test_a_connection_may_rest_between_two_requests() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        caller.ask("/a")
+        await caller.answer()
+        await asyncio.sleep(0.3)
+        caller.ask("/b")
+        assert (await caller.answer())[0] == 200
+
+    told(story, head_seconds=0.1, body_seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"POST / HTTP/1.1\r\nX-A: " + b"a" * 70_000,
+        b"POST / HTTP/1.1\r\n" + b"X-A: b\r\n" * 101 + b"\r\n",
+        b"POST / HTTP/1.1\r\n" + b"X-A: b\r\n" * 9000,
+        b"POST /" + b"a" * 70_000,
+    ],
+    ids=["one long header", "many headers", "headers without end", "a long path"],
+)
+def test_a_head_that_is_too_large_is_refused(bomb: bytes) -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        caller.send(bomb)
+        answer = await caller.rest()
+        assert app.asked == []
+        return answer
+
+    assert told(story).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+def test_a_hundred_headers_are_fine() -> None:
+    async def story(port: int, intake: Intake, app: App) -> int:
+        caller = await Caller.at(port)
+        caller.ask("/a", b"", *[f"X-{number}: a" for number in range(98)])
+        return (await caller.answer())[0]
+
+    assert told(story) == 200
+
+
+def test_who_has_said_everything_and_stops_sending_still_gets_the_answer() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        app.gate.clear()
+        caller.ask("/a", b"abc")
+        caller.writer.write_eof()
+        await until(lambda: intake.in_flight == 1)
+        await asyncio.sleep(0.05)
+        app.gate.set()
+        status, headers, body = await caller.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"3")
+        assert await caller.rest() == b""
+
+    told(story)
+
+
+def test_who_stops_in_the_middle_is_let_go() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na")
+        caller.writer.write_eof()
+        rest = await caller.rest()
+        assert app.asked == []
+        return rest
+
+    assert told(story) == b""
+
+
+def test_past_the_bound_a_request_is_told_to_come_back_and_health_still_answers() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        app.gate.clear()
+        inside = [await Caller.at(port) for _ in range(2)]
+        for caller in inside:
+            caller.ask("/a")
+        await until(lambda: intake.in_flight == 2)
+        late, prober = await Caller.at(port), await Caller.at(port)
+        late.ask("/a", b"some body")
+        status, headers, body = await late.answer()
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert headers["content-type"] == "application/json"
+        assert b'"error":"The server has as many requests' in body
+        assert b'"error_code":"REQUEST_LIMIT_EXCEEDED"' in body
+        assert intake.shed == 1
+        prober.ask("/ready", method="GET")
+        assert (await prober.answer())[0] == 200
+        app.gate.set()
+        for caller in inside:
+            assert (await caller.answer())[0] == 200
+        late.ask("/a", b"again")  # on the same connection
+        assert (await late.answer())[2] == b"5"
+
+    told(story, in_flight=2, pause_seconds=0.05)
+
+
+def test_a_large_body_counts_as_many() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        app.gate.clear()
+        large, small = await Caller.at(port), await Caller.at(port)
+        large.ask("/a", b"x" * 4096 * 9)
+        await until(lambda: intake.in_flight == 10)
+        small.ask("/a")
+        assert (await small.answer())[0] == 429
+
+    told(story, in_flight=10)
+
+
+def test_a_connection_that_was_told_is_not_read_for_a_while() -> None:
+    async def story(port: int, intake: Intake, app: App) -> int:
+        app.gate.clear()
+        inside, eager = await Caller.at(port), await Caller.at(port)
+        inside.ask("/a")
+        await until(lambda: intake.in_flight == 1)
+        for _ in range(3):
+            eager.ask("/a")
+            await eager.answer()
+        eager.ask("/a")
+        await asyncio.sleep(0.05)
+        return intake.shed
+
+    assert told(story, in_flight=1, pause_seconds=0.2) == 3
+
+
+def test_who_waits_to_send_its_body_is_told_before_it_does() -> None:
+    async def story(port: int, intake: Intake, app: App) -> tuple[int, str, bytes]:
+        app.gate.clear()
+        inside, late = await Caller.at(port), await Caller.at(port)
+        inside.ask("/a")
+        await until(lambda: intake.in_flight == 1)
+        late.send(b"POST /a HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        status, headers, _ = await late.answer()
+        return status, headers["connection"], await late.rest()
+
+    assert told(story, in_flight=1) == (429, "close", b"")
+
+
+def test_requests_sent_ahead_are_answered_in_order_or_not_at_all() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        app.gate.clear()
+        caller = await Caller.at(port)
+        for number in range(6):
+            caller.ask("/a", b"x" * number)
+        await until(lambda: len(app.asked) == 1)
+        app.gate.set()
+        answers = await caller.rest()
+        # What waits behind the first counts too, so the second finds the server full.
+        assert answers.count(b"HTTP/1.1 200") == 1
+        assert answers.count(b"HTTP/1.1 429") == 1
+        patient = await Caller.at(port)
+        for number in range(3):
+            patient.ask("/a", b"x" * number)
+        assert [(await patient.answer())[2] for _ in range(3)] == [b"0", b"1", b"2"]
+
+    told(story, in_flight=4)
+
+
+def test_a_flood_of_requests_on_one_connection_breaks_nothing() -> None:
+    async def story(port: int, intake: Intake, app: App) -> int:
+        caller = await Caller.at(port)
+        caller.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
+        await caller.rest()
+        other = await Caller.at(port)
+        other.ask("/a")
+        return (await other.answer())[0]
+
+    assert told(story, in_flight=50) == 200
+
+
+def test_one_that_rests_makes_room_for_one_that_comes() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        resting = [await Caller.at(port) for _ in range(3)]
+        for caller in resting:
+            caller.ask("/a")
+            await caller.answer()
+        new = await Caller.at(port)
+        new.ask("/a")
+        assert (await new.answer())[0] == 200
+        await until(lambda: sum(caller.reader.at_eof() for caller in resting) == 1)
+        assert intake.refused_connections == 0
+
+    told(story, connections=3)
+
+
+def test_where_none_rests_the_new_one_is_refused() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        app.gate.clear()
+        busy = [await Caller.at(port) for _ in range(3)]
+        for caller in busy:
+            caller.ask("/a")
+        await until(lambda: intake.in_flight == 3)
+        new = await Caller.at(port)
+        answer = await new.rest()
+        assert intake.refused_connections == 1
+        app.gate.set()
+        for caller in busy:
+            assert (await caller.answer())[0] == 200
+        return answer
+
+    answer = told(story, connections=3)
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"retry-after: 1\r\n" in answer
+
+
+def test_all_bodies_together_have_a_bound() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
+        slow = [await Caller.at(port) for _ in range(4)]
+        for caller in slow[:3]:
+            caller.send(head + b"x" * 3000)
+        await until(lambda: intake.bodies_bytes == 9000)
+        slow[3].send(head + b"x" * 3000)
+        assert (await slow[3].rest()).startswith(b"HTTP/1.1 429 ")
+        await until(lambda: intake.bodies_bytes == 9000)
+        slow[0].writer.close()
+        await until(lambda: intake.bodies_bytes == 6000)
+        quick = await Caller.at(port)
+        quick.ask("/a", b"x" * 3000)
+        assert (await quick.answer())[0] == 200
+
+    told(story, bodies_bytes=10_000)
+
+
+def test_who_does_not_read_its_answer_is_cut_off() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        caller.writer.transport.pause_reading()
+        caller.ask("/large")
+        await until(lambda: intake.cut_off == 1)
+        await until(lambda: not intake.connections)
+
+    told(story, unread_seconds=0.05, head_seconds=0.05)
+
+
+def test_who_reads_its_answer_slowly_gets_all_of_it() -> None:
+    async def story(port: int, intake: Intake, app: App) -> int:
+        caller = await Caller.at(port)
+        caller.ask("/large")
+        await caller.reader.readuntil(b"\r\n\r\n")
+        read = 0
+        while read < 20_000_000:
+            read += len(await caller.reader.read(400_000))
+            await asyncio.sleep(0.005)
+        return read
+
+    assert told(story, unread_seconds=0.1, head_seconds=0.1) == 20_000_000
+
+
+@pytest.mark.parametrize("resets", [True, False])
+def test_a_caller_that_goes_away_takes_nothing_with_it(resets: bool) -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        app.gate.clear()
+        caller = await Caller.at(port)
+        caller.ask("/a", b"x" * 5000)
+        await until(lambda: intake.in_flight == 2)
+        if resets:
+            connection = caller.writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.writer.transport.abort()
+        if not resets:  # it may still be reading, for all that can be seen
+            await until(lambda: app.asked == ["/a"])
+            app.gate.set()
+        await until(lambda: intake.in_flight == 0 and intake.bodies_bytes == 0)
+
+    told(story)
+
+
+def test_until_there_is_a_model_it_is_up_and_not_ready() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        intake.app = None
+        caller = await Caller.at(port)
+        found = {}
+        for path in ("/live", "/ready", "/a"):
+            caller.ask(path, b"a body")
+            found[path] = await caller.answer()
+        assert [found[path][0] for path in ("/live", "/ready", "/a")] == [200, 503, 503]
+        assert found["/a"][1]["retry-after"] == "1"
+        assert b"The model is being loaded." in found["/a"][2]
+        caller.ask("/a", method="HEAD")
+        head = await caller.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        intake.app = app
+        caller.ask("/a", b"now")
+        assert (await caller.answer())[2] == b"3"
+
+    told(story)
+
+
+def test_one_that_ends_hears_out_who_has_just_connected_and_closes_who_rests() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        resting, asking, silent = [await Caller.at(port) for _ in range(3)]
+        resting.ask("/a")
+        await resting.answer()
+        await until(lambda: len(intake.connections) == 3)
+        intake.is_draining = True
+        for connection in list(intake.connections):
+            connection.shutdown()
+        assert await resting.rest() == b""
+        asking.ask("/a", b"abc")
+        status, headers, body = await asking.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"3")
+        assert await silent.rest() == b""
+
+    told(story, last_seconds=0.1)
+
+
+def test_one_that_ends_is_not_ready_and_has_each_caller_connect_anew() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller, prober = await Caller.at(port), await Caller.at(port)
+        intake.is_draining = True
+        prober.ask("/ready", method="GET")
+        status, headers, body = await prober.answer()
+        assert (status, headers["connection"]) == (503, "close")
+        assert b"The server is ending." in body
+        caller.ask("/a", b"abc")
+        status, headers, body = await caller.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"3")
+        assert await caller.rest() == b""
+
+    told(story)
