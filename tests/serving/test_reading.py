@@ -127,3 +127,19 @@ def test_a_body_that_is_too_large_is_refused_by_what_it_says_and_by_what_it_is(
             body(*messages, length=length)
         assert refused.value.status == 413
         assert (b"connection", b"close") in refused.value.headers
+
+
+def test_what_a_caller_accepts_and_calls_itself_is_part_of_what_is_known_of_a_body() -> None:
+    said = content(
+        ("text/csv",),
+        content_type="text/csv; header=Absent",
+        accept='Text/CSV; output="probability", */*',
+        x_amzn_sagemaker_inference_id="mine" * 100,
+    )
+
+    assert said.has_header is False
+    assert said.wants() == ("text/csv", {"output": "probability"})
+    assert said.client_id == ("mine" * 100)[:200]
+    plain = content(("text/csv",), content_type="text/csv")
+    assert (plain.has_header, plain.wants(), plain.client_id) == (None, ("", {}), None)
+    assert content(("text/csv",), content_type="text/csv;header=present").has_header is True

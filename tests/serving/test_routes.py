@@ -45,7 +45,7 @@ class _Elsewhere:
 
 
 def table(**environment: str) -> Table:
-    kinds: dict[str, Any] = {"shout": _Shout, "text": _Text, "elsewhere": _Elsewhere}
+    kinds: dict[str, Any] = {"text": _Text, "shout": _Shout, "elsewhere": _Elsewhere}
     return Table("churn", (), kinds, environment)
 
 

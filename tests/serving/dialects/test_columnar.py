@@ -153,6 +153,20 @@ def test_compressed_arrow_is_refused_unread(serve: Any, adding: Any, compression
         assert "its buffers are compressed" in answer.json["error"]
 
 
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_every_message_says_whether_it_is_compressed(compression: str | None) -> None:
+    texts = pa.array(["1", "1", "3"]).dictionary_encode()
+    body = stream(pa.table({"a": [1.0] * 3, "b": texts}), compression=compression)
+
+    kinds = {}
+    for message in pa.ipc.MessageReader.open_stream(body):
+        kind = str(message.type)
+        kinds[kind] = columnar._is_compressed(bytes(message.metadata), kind)
+
+    expected = compression is not None
+    assert kinds == {"schema": False, "dictionary": expected, "record batch": expected}
+
+
 @pytest.mark.parametrize(
     "column",
     [

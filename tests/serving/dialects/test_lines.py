@@ -119,8 +119,8 @@ def test_the_first_line_is_a_header_when_it_names_columns_or_is_said_to_be(
     missing = posted(b"a,c\n1,2\n")
     assert (missing.status, missing.json["message"][:22]) == (400, "The request has no 'b'")
     assert posted(b"a,b\n1,2\n", "text/csv; header=absent").status == 400
-    longer = posted(b"1,2,3\n")
-    assert longer.status == 400
+    wrong = posted(b"x,y,z\n1,2,3\n")
+    assert (wrong.status, wrong.json["message"][:27]) == (400, "The request has no 'a', 'b'")
 
 
 def test_the_platforms_id_of_a_request_is_kept_beside_it(serve: Any, adding: Any) -> None:

@@ -82,6 +82,10 @@ def test_params_choose_probabilities_or_both(serve, late, origin, delay):
         for label, number in zip(labels, numbers, strict=True)
     ]
     assert _post(client, body | {"params": {"k": 2}}).json["predictions"] == labels
+    other = _post(client, body | {"parameters": {"output": "all"}}).json["predictions"]
+    assert other == both
+    twice = _post(client, body | {"params": {}, "parameters": {}})
+    assert (twice.status, twice.json["message"][:34]) == (400, "The body has params and parameters")
     wrong = _post(client, body | {"params": {"output": "score"}})
     assert wrong.status == 400
     assert "label, probability, all" in wrong.json["message"]
