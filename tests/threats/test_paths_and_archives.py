@@ -7,6 +7,7 @@ import ast
 import contextlib
 import gzip
 import io
+import json
 import re
 import stat
 import zipfile
@@ -111,8 +112,6 @@ def test_a_name_that_is_none_is_refused_by_the_command_line(typed, fingerprint, 
 @pytest.mark.parametrize("name", [name for name in NO_NAMES if name])
 def test_a_project_or_environment_that_is_no_name_is_refused_in_the_contract(tmp_path, name):
     """An id of the client's that became a folder (CVE-2026-53995)."""
-    import json
-
     for project, environment in ((name, "dev"), ("fine", name)):
         (tmp_path / "loopline.yaml").write_text(
             json.dumps(
@@ -198,36 +197,42 @@ def test_a_model_file_outside_of_the_project_is_not_run(typed, tmp_path, file):
     assert not (typed.root / "it ran").exists()
 
 
-def test_ids_of_callers_name_no_file(typed, serve, fingerprint):
-    """A trace id became a directory name (CVE-2026-53995)."""
-    row = dict.fromkeys(["number"], 1.0)
-    with serve(typed, "--log", "durable") as server:
-        status, metadata = server.post("/v2/models/hostile/infer", b"{}")
-        import json
-        import urllib.request
+def test_ids_of_callers_name_no_file(typed, serve):
+    """A trace id became a directory name (CVE-2026-53995).
 
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v2/models/hostile") as answer:
-            metadata = json.load(answer)
-        tensors = [
-            {"name": one["name"], "datatype": "BYTES", "shape": [1], "data": [None]}
-            for one in metadata["inputs"]
-        ]
+    Nor does anything that a caller may say make a segment wait: others' predictions are in it.
+    """
+    odd = [None, 1e308, "0001-01-01", "9999-12-31T23:59:59Z", "x" * 5000, "\x00\n", True]
+    with serve(typed, "--log", "durable") as server:
+        metadata = server.get(b"/v2/models/hostile").partition(b"\r\n\r\n")[2]
+        names = [one["name"] for one in json.loads(metadata)["inputs"]]
         for hostile in HOSTILE:
+            tensors = [
+                {"name": name, "datatype": "BYTES", "shape": [1], "data": [None]} for name in names
+            ]
             body = json.dumps({"id": hostile, "inputs": tensors}).encode()
             status, content = server.post("/v2/models/hostile/infer", body)
             assert (status, json.loads(content)["id"]) == (200, hostile)
-            outcome = json.dumps({"prediction_id": hostile, "label": "no <b>"}).encode()
-            assert server.post("/feedback", outcome)[0] == 200
+            outcome = {"prediction_id": hostile, "label": "no <b>", "observed_at": "9999-12-31"}
+            assert server.post("/feedback", json.dumps(outcome).encode())[0] == 200
+        rows = [{**dict.fromkeys(names), name: value} for name in names for value in odd]
+        statuses = [
+            server.post("/invocations", json.dumps({"instances": [row]}).encode())[0]
+            for row in rows
+        ]
+        assert set(statuses) == {200, 400}
     before = {path.relative_to(typed.root) for path in typed.root.parent.rglob("*")}
     looked = typed("watch", "--once", "--json")
 
     assert looked.exit_code == 0, looked.output
-    assert f'"predictions":{len(HOSTILE)}' in looked.output
+    folded = json.loads(looked.output)["folded"]
+    assert folded["predictions"] == len(HOSTILE) + statuses.count(200)
+    assert folded["labels"] == len(HOSTILE)
+    assert folded["held"] == {}
     new = {path.relative_to(typed.root) for path in typed.root.parent.rglob("*")} - before
     assert {path.parts[:2] for path in new} <= {
         (".loopline", part) for part in ("store", "heads", "loopline.db-wal", "loopline.db-shm")
     }
-    assert row
 
 
 def _zip(*members: tuple[str, bytes], link: str = "") -> bytes:
