@@ -23,7 +23,7 @@ from loopline.evaluation.metrics import Answer
 from loopline.evaluation.page import html as page
 from loopline.evaluation.page import metric_rows
 from loopline.evaluation.report import Report
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.parity import prove
 from loopline.model.signature import matrix
 from loopline.training import baselines

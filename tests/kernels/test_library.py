@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from loopline.counts.kernel import count_column
 from loopline.kernels.library import library
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.signature import Feature, Input, Signature
 
 generator = np.random.default_rng(3)

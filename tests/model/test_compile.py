@@ -11,10 +11,13 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.impute import SimpleImputer
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes it importable
+from sklearn.impute import IterativeImputer, SimpleImputer
+from sklearn.kernel_approximation import PolynomialCountSketch
 from sklearn.linear_model import ElasticNet, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -22,7 +25,6 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
-    PolynomialFeatures,
     RobustScaler,
     StandardScaler,
 )
@@ -30,7 +32,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from loopline.errors import PlanRefusedError
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.plan import Plan
 from loopline.model.signature import Feature, Input, Signature
@@ -196,10 +198,13 @@ def test_categories_of_histogram_boosting_keep_their_sets_and_unseen_codes_are_m
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (KNeighborsClassifier(), "KNeighborsClassifier is not among the models"),
-        (make_pipeline(StandardScaler(), SVC()), "SVC is not among the models"),
-        (make_pipeline(PolynomialFeatures(), Ridge()), "PolynomialFeatures is not among the steps"),
+        (KNeighborsClassifier(), "KNeighborsClassifier has no exact plan: it answers from its tr"),
+        (make_pipeline(StandardScaler(), SVC()), "SVC has no exact plan: it answers from its trai"),
+        (make_pipeline(IterativeImputer(), Ridge()), "IterativeImputer has no exact plan: its ans"),
+        (make_pipeline(PolynomialCountSketch(), Ridge()), "PolynomialCountSketch is not among"),
+        (IsolationForest(), "IsolationForest is not among the models that have an exact plan"),
     ],
+    ids=lambda value: None,
 )
 def test_what_has_no_exact_plan_is_refused_with_the_reason(model, reason):
     inputs, truth = load_iris(return_X_y=True)

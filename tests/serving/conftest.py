@@ -23,7 +23,7 @@ from loopline.data.row_sql import parse
 from loopline.governance.access import Access
 from loopline.governance.signing import Keys
 from loopline.model.bundle import write
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Feature, Input, Signature, matrix

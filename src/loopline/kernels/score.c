@@ -4,6 +4,7 @@
    make of them. `kernels/score.py` says what each step means, and has the same in numpy. Indices
    are checked when a plan is loaded, so nothing is checked here. */
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 
@@ -12,8 +13,16 @@
 
 enum {
     FILL, MISSING, SCALE, SHIFT, CLIP, FLOAT32, ONE_HOT, LOOK_UP,
-    CONSTANT, LINEAR, TREES, DIVIDE, SIGMOID, SOFTMAX, EXP
+    CONSTANT, LINEAR, TREES, DIVIDE, SIGMOID, SOFTMAX, EXP,
+    KEEP, DOT, PIECES, FUNCTION, PAIR, NORMALISE
 };
+
+enum {
+    LOG, LOG1P, LOG2, LOG10, EXPONENT, EXPM1, SQRT, CBRT, ABS, SIGN, RECIPROCAL, FLOOR, CEIL, RINT,
+    SIN, COS, TAN, ARCTAN, ARCSINH, TANH, LOGISTIC, NORMAL, YEO_JOHNSON, BOX_COX, PERIOD
+};
+
+enum { ADD, SUBTRACT, MULTIPLY, QUOTIENT, MAXIMUM, MINIMUM };
 
 typedef struct { int32_t code, to, from, count, a, b, c, d; } step_t;
 typedef struct { double value; int32_t feature, left, right, kind; } node_t;
@@ -44,6 +53,191 @@ static const node_t *leaf(const node_t *nodes, int32_t root, const uint32_t *bit
         node = nodes + (left ? node->left : node->right);
     }
     return node;
+}
+
+/* How many of the sorted breaks are at most x. */
+static int32_t passed(const double *breaks, int32_t count, double x) {
+    int32_t low = 0, high = count;
+    while (low < high) {
+        int32_t middle = (low + high) / 2;
+        if (breaks[middle] <= x) low = middle + 1; else high = middle;
+    }
+    return low;
+}
+
+static double yeo_johnson(double x, double power) {
+    if (x >= 0.0)
+        return fabs(power) < DBL_EPSILON ? log1p(x) : expm1(power * log1p(x)) / power;
+    double other = 2.0 - power;
+    return fabs(power - 2.0) > DBL_EPSILON ? -expm1(other * log1p(-x)) / other : -log1p(-x);
+}
+
+static double box_cox(double x, double power) {
+    double grown = power * log(x);
+    if (fabs(power) < 1e-19) return log(x);
+    if (grown < 709.78) return expm1(grown) / power;
+    return copysign(1.0, power) * exp(grown - log(fabs(power))) - 1.0 / power;
+}
+
+/* x brought into the period that starts at `start`, as Python's % does. */
+static double in_period(double x, double start, double length) {
+    double left = fmod(x - start, length);
+    if (left != 0.0) left += left < 0.0 ? length : 0.0;
+    else left = 0.0;
+    return start + left;
+}
+
+/* Numerators and denominators of Moshier's approximation (Cephes), highest power first, as scipy
+   has it: to the same bits, since a tree may ask. */
+static const double MIDDLE[2][9] = {
+    {0.0, 0.0, 0.0, 0.0, -59.96335010141079, 98.00107541859997, -56.67628574690703,
+     13.931260938727968, -1.2391658386738125},
+    {1.0, 1.9544885833814176, 4.676279128988815, 86.36024213908905, -225.46268785411937,
+     200.26021238006066, -82.03722561683334, 15.90562251262117, -1.1833162112133},
+};
+static const double NEAR[2][9] = {
+    {4.0554489230596245, 31.525109459989388, 57.16281922464213, 44.08050738932008,
+     14.684956192885803, 2.1866330685079025, -0.1402560791713545, -0.03504246268278482,
+     -0.0008574567851546854},
+    {1.0, 15.779988325646675, 45.39076351288792, 41.3172038254672, 15.04253856929075,
+     2.504649462083094, -0.14218292285478779, -0.03808064076915783, -0.0009332594808954574},
+};
+static const double FAR[2][9] = {
+    {3.2377489177694603, 6.915228890689842, 3.9388102529247444, 1.3330346081580755,
+     0.20148538954917908, 0.012371663481782003, 0.00030158155350823543, 2.6580697468673755e-06,
+     6.239745391849833e-09},
+    {1.0, 6.02427039364742, 3.6798356385616087, 1.3770209948908132, 0.21623699359449663,
+     0.013420400608854318, 0.00032801446468212774, 2.8924786474538068e-06,
+     6.790194080099813e-09},
+};
+
+static double polynomial(const double *powers, double x) {
+    double value = powers[0];
+    for (int i = 1; i < 9; i++) value = value * x + powers[i];
+    return value;
+}
+
+/* The normal distribution's quantile. */
+static double normal(double p) {
+    const double tail = 0.13533528323661269189; /* exp(-2) */
+    if (!(p > 0.0 && p < 1.0)) return p == 0.0 ? -INFINITY : p == 1.0 ? INFINITY : NAN;
+    int upper = p > 1.0 - tail;
+    double y = upper ? 1.0 - p : p;
+    if (y > tail) {
+        double q = y - 0.5, r = q * q;
+        return (q + q * (r * polynomial(MIDDLE[0], r) / polynomial(MIDDLE[1], r)))
+               * 2.50662827463100050242; /* sqrt(2 pi) */
+    }
+    double x = sqrt(-2.0 * log(y)), z = 1.0 / x;
+    const double (*table)[9] = x < 8.0 ? NEAR : FAR;
+    double far = (x - log(x) / x) - z * polynomial(table[0], z) / polynomial(table[1], z);
+    return upper ? far : -far;
+}
+
+#define EACH(value) \
+    for (int r = 0; r < rows; r++) { \
+        double x = from[r]; \
+        to[r] = value; \
+    } \
+    break
+
+static void function(int32_t which, const double *p, const double *from, double *to, int rows) {
+    switch (which) {
+    case LOG: EACH(log(x));
+    case LOG1P: EACH(log1p(x));
+    case LOG2: EACH(log2(x));
+    case LOG10: EACH(log10(x));
+    case EXPONENT: EACH(exp(x));
+    case EXPM1: EACH(expm1(x));
+    case SQRT: EACH(sqrt(x));
+    case CBRT: EACH(cbrt(x));
+    case ABS: EACH(fabs(x));
+    case SIGN: EACH(isnan(x) ? x : (double)((x > 0.0) - (x < 0.0)));
+    case RECIPROCAL: EACH(1.0 / x);
+    case FLOOR: EACH(floor(x));
+    case CEIL: EACH(ceil(x));
+    case RINT: EACH(rint(x));
+    case SIN: EACH(sin(x));
+    case COS: EACH(cos(x));
+    case TAN: EACH(tan(x));
+    case ARCTAN: EACH(atan(x));
+    case ARCSINH: EACH(asinh(x));
+    case TANH: EACH(tanh(x));
+    case LOGISTIC: EACH(1.0 / (1.0 + exp(-x)));
+    case NORMAL: EACH(normal(x));
+    case YEO_JOHNSON: EACH(yeo_johnson(x, p[0]));
+    case BOX_COX: EACH(box_cox(x, p[0]));
+    case PERIOD: EACH(in_period(x, p[0], p[1]));
+    }
+}
+
+static void pair(int32_t which, const double *from, const double *other, double *to, int rows) {
+    switch (which) {
+    case ADD: EACH(x + other[r]);
+    case SUBTRACT: EACH(x - other[r]);
+    case MULTIPLY: EACH(x * other[r]);
+    case QUOTIENT: EACH(x / other[r]);
+    case MAXIMUM: EACH(isnan(x) || x > other[r] ? x : other[r]);
+    case MINIMUM: EACH(isnan(x) || x < other[r] ? x : other[r]);
+    }
+}
+
+/* Weighted sums of `count` columns, one for each of `sums`, added to or put where they go. */
+static void weigh(const double *work, const int32_t *columns, const double *weights, int32_t count,
+                  int sums, const double *put, int rows, double *to) {
+    for (int k = 0; k < sums; k++, weights += count, to += BLOCK) {
+        double sum[BLOCK] = {0};
+        for (int32_t j = 0; j < count; j++) {
+            const double *x = work + (int64_t)columns[j] * BLOCK;
+            for (int r = 0; r < rows; r++) sum[r] += weights[j] * x[r];
+        }
+        for (int r = 0; r < rows; r++) to[r] = put ? sum[r] + put[k] : to[r] + sum[r];
+    }
+}
+
+static void pieces(const step_t *s, const double *breaks, const double *from, double *to,
+                   int rows) {
+    int32_t each = s->d + 1;
+    for (int r = 0; r < rows; r++) {
+        double x = from[r];
+        int32_t piece = passed(breaks, s->count, x);
+        const double *p = breaks + s->count + (int64_t)piece * s->c * each;
+        double along = s->count ? x - breaks[piece ? piece - 1 : 0] : x;
+        for (int32_t k = 0; k < s->c; k++, p += each) {
+            double value = p[0];
+            for (int32_t i = 1; i < each; i++) value = value * along + p[i];
+            to[(int64_t)k * BLOCK + r] = isnan(x) ? x : value;
+        }
+    }
+}
+
+/* Trees as float32 adds them up: XGBoost's way. */
+static void narrow_trees(const step_t *s, const int32_t *q, const node_t *nodes,
+                         const uint32_t *bits, const double *work, double *raw, int rows) {
+    for (int32_t t = 0; t < s->count; t++) {
+        double *to = raw + q[s->count + t] * BLOCK;
+        for (int r = 0; r < rows; r++)
+            to[r] = (double)((float)to[r] + (float)leaf(nodes, q[t], bits, work + r)->value);
+    }
+}
+
+/* The last steps of XGBoost, in float32 as there. */
+static void narrow_link(int32_t code, int outputs, int rows, double *raw) {
+    for (int r = 0; r < rows; r++) {
+        float most = (float)raw[r];
+        double sum = 0.0;
+        for (int k = 1; k < outputs; k++) most = fmaxf(most, (float)raw[k * BLOCK + r]);
+        for (int k = 0; k < outputs; k++) {
+            float x = (float)raw[k * BLOCK + r];
+            float y = code == SIGMOID ? 1.0f / (expf(fminf(-x, 88.7f)) + 1.0f + 1e-16f)
+                                      : expf(code == SOFTMAX ? x - most : x);
+            raw[k * BLOCK + r] = y;
+            sum += y;
+        }
+        if (code == SOFTMAX)
+            for (int k = 0; k < outputs; k++)
+                raw[k * BLOCK + r] = (float)raw[k * BLOCK + r] / (float)sum;
+    }
 }
 
 static void run(const step_t *s, const double *numbers, const int32_t *integers,
@@ -86,18 +280,11 @@ static void run(const step_t *s, const double *numbers, const int32_t *integers,
             for (int r = 0; r < rows; r++) raw[k * BLOCK + r] += p[k];
         break;
     case LINEAR: /* count columns at b; at a: their weights, output by output */
-        for (int k = 0; k < outputs; k++) {
-            const double *weights = p + (int64_t)k * s->count;
-            double sum[BLOCK] = {0};
-            for (int32_t j = 0; j < s->count; j++) {
-                const double *x = work + (int64_t)q[j] * BLOCK;
-                for (int r = 0; r < rows; r++) sum[r] += weights[j] * x[r];
-            }
-            for (int r = 0; r < rows; r++) raw[k * BLOCK + r] += sum[r];
-        }
+        weigh(work, q, p, s->count, outputs, 0, rows, raw);
         break;
     case TREES: /* count roots at b, then an output for each; -1 adds a number to every output,
                    found at the leaf's value */
+        if (s->c) { narrow_trees(s, q, nodes, bits, work, raw, rows); break; }
         for (int32_t t = 0; t < s->count; t++) {
             int32_t root = q[t], output = q[s->count + t];
             for (int r = 0; r < rows; r++) {
@@ -114,9 +301,13 @@ static void run(const step_t *s, const double *numbers, const int32_t *integers,
             for (int r = 0; r < rows; r++) raw[k * BLOCK + r] /= p[0];
         break;
     case SIGMOID:
-        for (int r = 0; r < rows; r++) raw[r] = 1.0 / (1.0 + exp(-raw[r]));
+        if (s->c) { narrow_link(s->code, outputs, rows, raw); break; }
+        for (int k = 0; k < outputs; k++)
+            for (int r = 0; r < rows; r++)
+                raw[k * BLOCK + r] = 1.0 / (1.0 + exp(-raw[k * BLOCK + r]));
         break;
     case SOFTMAX:
+        if (s->c) { narrow_link(s->code, outputs, rows, raw); break; }
         for (int r = 0; r < rows; r++) {
             double most = raw[r], sum = 0.0;
             for (int k = 1; k < outputs; k++)
@@ -127,8 +318,30 @@ static void run(const step_t *s, const double *numbers, const int32_t *integers,
         }
         break;
     case EXP:
+        if (s->c) { narrow_link(s->code, outputs, rows, raw); break; }
         for (int k = 0; k < outputs; k++)
             for (int r = 0; r < rows; r++) raw[k * BLOCK + r] = exp(raw[k * BLOCK + r]);
+        break;
+    case KEEP: /* the first c outputs become columns, and all are 0 again */
+        for (int k = 0; k < outputs; k++)
+            for (int r = 0; r < rows; r++) {
+                if (k < s->c) to[k * BLOCK + r] = raw[k * BLOCK + r];
+                raw[k * BLOCK + r] = 0.0;
+            }
+        break;
+    case DOT: /* c columns: weights at a as for LINEAR, then a number for each to add */
+        weigh(work, q, p, s->count, s->c, p + (int64_t)s->c * s->count, rows, to);
+        break;
+    case PIECES: pieces(s, p, from, to, rows); break;
+    case FUNCTION: function(s->c, p, from, to, rows); break;
+    case PAIR: pair(s->c, from, work + (int64_t)s->d * BLOCK, to, rows); break;
+    case NORMALISE:
+        for (int r = 0; r < rows; r++) {
+            double sum = 0.0;
+            for (int k = 0; k < outputs; k++) sum += raw[k * BLOCK + r];
+            for (int k = 0; k < outputs; k++)
+                raw[k * BLOCK + r] = sum == 0.0 ? p[0] : raw[k * BLOCK + r] / sum;
+        }
         break;
     }
 }

@@ -2,7 +2,8 @@
 
 A plan is a list of steps over columns, then over the outputs. The compiled kernel (`score.c`) and
 the numpy twin here do the same float64 operations in the same order; they may differ in the last
-bits of `exp` alone. The twin is what answers without a compiler, and the oracle in the tests.
+bits of functions such as `exp` and `log` alone. The twin is what answers without a compiler, and
+the oracle in the tests.
 """
 
 import ctypes
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loopline.kernels.functions import FUNCTIONS, NUMBERS, PAIRS, Function, Pair
 from loopline.kernels.library import library
 
 BLOCK = 64
@@ -45,12 +47,27 @@ class Op(IntEnum):
     """Adds the weighted sum of `count` columns, listed at integers[b]; weights at numbers[a]."""
     TREES = 10
     """`count` roots at integers[b], then the output each adds to; -1 adds the vector that starts
-    at numbers[value of the leaf] to all outputs."""
+    at numbers[value of the leaf] to all outputs. With c = 1 in float32, as XGBoost adds up."""
     DIVIDE = 11
     """All outputs by numbers[a]."""
     SIGMOID = 12
+    """Of every output; with c = 1 in float32, as the next two."""
     SOFTMAX = 13
     EXP = 14
+    KEEP = 15
+    """The first c outputs become columns, and all outputs are 0 again."""
+    DOT = 16
+    """Makes c columns: weighted sums as LINEAR's, and the number after the weights added."""
+    PIECES = 17
+    """`count` sorted breaks at numbers[a], then for each of the `count` + 1 pieces between them c
+    polynomials of degree d, highest power first, in the distance from the piece's start; makes c
+    columns. The piece of a value follows the last break that is at most the value."""
+    FUNCTION = 18
+    """Function c of a column."""
+    PAIR = 19
+    """What c says of a column and column d."""
+    NORMALISE = 20
+    """All outputs by their sum; where that is 0 each is numbers[a]."""
 
 
 STEP = np.dtype([(name, np.int32) for name in ("code", "to", "from", "count", "a", "b", "c", "d")])
@@ -172,12 +189,13 @@ def twin(program: Program, matrix: np.ndarray) -> np.ndarray:
     raw = np.zeros((program.outputs, len(matrix)))
     with np.errstate(all="ignore"):
         for step in program.steps.tolist():
-            _run(program, step, work, raw)
+            run_step(program, step, work, raw)
     return np.ascontiguousarray(raw.T)
 
 
-def _run(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
-    code, (to, source, count, a, b, *_) = Op(step[0]), step[1:]
+def run_step(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    """Run one step over columns `work` (width, rows) and outputs `raw` (outputs, rows)."""
+    code, (to, source, count, a, b, narrow, _) = Op(step[0]), step[1:]
     if code in _ON_COLUMNS:
         work[to] = _ON_COLUMNS[code](work[source], *program.numbers[a : a + 2].tolist())
     elif code == Op.ONE_HOT:
@@ -190,31 +208,112 @@ def _run(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndar
     elif code == Op.CONSTANT:
         raw += program.numbers[a : a + len(raw), None]
     elif code == Op.LINEAR:
-        weights = program.numbers[a : a + count * len(raw)].reshape(len(raw), count)
-        total = np.zeros_like(raw)
-        for place, column in enumerate(program.integers[b : b + count].tolist()):
-            total += weights[:, place, None] * work[column]
-        raw += total
+        raw += _weighted(program, step, work, len(raw))
     elif code == Op.TREES:
-        roots, adds_to = program.integers[b : b + 2 * count].reshape(2, count).tolist()
-        for root, output in zip(roots, adds_to, strict=True):
-            values = _leaves(program, root, work)
-            if output >= 0:
-                raw[output] += values
-            else:
-                raw += program.numbers[values.astype(np.int64) + np.arange(len(raw))[:, None]]
+        _add_trees(program, step, work, raw)
+    elif code in _MAKES_COLUMNS:
+        _MAKES_COLUMNS[code](program, step, work, raw)
     elif code == Op.DIVIDE:
         raw /= program.numbers[a]
+    elif code == Op.NORMALISE:
+        total = _sum(raw)
+        raw[:] = np.where(total == 0, program.numbers[a], raw / total)
     else:
-        raw[:] = _ON_OUTPUTS[code](raw)
+        raw[:] = _ON_OUTPUTS[code](raw) if narrow == 0 else _narrow(code, raw.astype(np.float32))
+
+
+def _weighted(program: Program, step: tuple[int, ...], work: np.ndarray, sums: int) -> np.ndarray:
+    count, a, b = step[3:6]
+    weights = program.numbers[a : a + count * sums].reshape(sums, count)
+    total = np.zeros((sums, work.shape[1]))
+    for place, column in enumerate(program.integers[b : b + count].tolist()):
+        total += weights[:, place, None] * work[column]
+    return total
+
+
+def _add_trees(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    count, b, narrow = step[3], step[5], step[6]
+    roots, adds_to = program.integers[b : b + 2 * count].reshape(2, count).tolist()
+    for root, output in zip(roots, adds_to, strict=True):
+        values = _leaves(program, root, work)
+        if narrow:
+            raw[output] = raw[output].astype(np.float32) + values.astype(np.float32)
+        elif output >= 0:
+            raw[output] += values
+        else:
+            raw += program.numbers[values.astype(np.int64) + np.arange(len(raw))[:, None]]
+
+
+def _keep(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    to, kept = step[1], step[6]
+    work[to : to + kept] = raw[:kept]
+    raw[:] = 0.0
+
+
+def _dot(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    to, count, a, sums = step[1], step[3], step[4], step[6]
+    added = program.numbers[a + count * sums : a + (count + 1) * sums]
+    work[to : to + sums] = _weighted(program, step, work, sums) + added[:, None]
+
+
+def _pieces(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    _, to, source, count, a, _, made, degree = step
+    x = work[source]
+    breaks = program.numbers[a : a + count]
+    length = (count + 1) * made * (degree + 1)
+    powers = program.numbers[a + count : a + count + length]
+    piece = np.where(np.isnan(x), 0, np.searchsorted(breaks, x, side="right"))
+    along = x - breaks[np.maximum(piece - 1, 0)] if count else x
+    chosen = powers.reshape(count + 1, made, degree + 1)[piece]
+    value = chosen[:, :, 0]
+    for power in range(1, degree + 1):
+        value = value * along[:, None] + chosen[:, :, power]
+    work[to : to + made] = np.where(np.isnan(x), x, value.T)
+
+
+def _function(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    _, to, source, _, a, _, kind, _ = step
+    numbers = program.numbers[a : a + NUMBERS.get(Function(kind), 0)]
+    work[to] = FUNCTIONS[Function(kind)](work[source], *numbers.tolist())
+
+
+def _pair(program: Program, step: tuple[int, ...], work: np.ndarray, raw: np.ndarray) -> None:
+    _, to, source, _, _, _, kind, other = step
+    work[to] = PAIRS[Pair(kind)](work[source], work[other])
+
+
+_MAKES_COLUMNS = {
+    Op.KEEP: _keep,
+    Op.DOT: _dot,
+    Op.PIECES: _pieces,
+    Op.FUNCTION: _function,
+    Op.PAIR: _pair,
+}
+
+
+def _sum(rows: np.ndarray) -> np.ndarray:
+    """Return the sums over the first axis, added up in order as the compiled kernel does."""
+    total = np.zeros(rows.shape[1])
+    for row in rows:
+        total += row
+    return total
 
 
 def _softmax(raw: np.ndarray) -> np.ndarray:
     grown = np.exp(raw - raw.max(axis=0))
-    total = np.zeros(raw.shape[1])
-    for row in grown:
-        total += row
-    return grown / total  # type: ignore[no-any-return]
+    return grown / _sum(grown)  # type: ignore[no-any-return]
+
+
+def _narrow(code: Op, raw: np.ndarray) -> np.ndarray:
+    """Return SIGMOID, SOFTMAX or EXP of float32 outputs, as XGBoost works them out."""
+    one = np.float32(1.0)
+    if code == Op.SIGMOID:
+        grown = np.exp(np.minimum(-raw, np.float32(88.7)))
+        return one / (grown + one + np.float32(1e-16))  # type: ignore[no-any-return]
+    if code == Op.EXP:
+        return np.exp(raw)  # type: ignore[no-any-return]
+    grown = np.exp(raw - raw.max(axis=0))
+    return grown / _sum(grown).astype(np.float32)  # type: ignore[no-any-return]
 
 
 _ON_COLUMNS: dict[Op, Callable[..., np.ndarray]] = {

@@ -13,9 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from loopline.errors import BundleRefusedError, RequestError
-from loopline.kernels.score import NODE, STEP, Op, Program, Scorer, twin
+from loopline.kernels.functions import Function, Pair
+from loopline.kernels.score import NODE, STEP, Op, Program, Scorer, run_step, twin
+from loopline.model.turns import last_before
 
 FORMAT = 1
+Step = tuple[int, ...]
 Shape = Literal["probability", "probabilities", "prediction"]
 """What comes out: binary (n,), multiclass (n, classes) or regression (n,)."""
 
@@ -79,32 +82,59 @@ class Plan:
         return scores if self.shape == "probabilities" else scores[:, 0]
 
     def thresholds(self, column: int) -> np.ndarray:
-        """Return the values of an input column at which a tree turns, sorted, each once.
+        """Return the values of an input column at which the plan turns, sorted, each once.
 
-        Where the column was scaled first, they are right but for rounding.
+        They are thresholds of trees, knots, edges of bins and numbers that have a code. Where they
+        are of a column that was made of the input, as by scaling it, the value here is the last
+        float64 before the turn.
         """
-        nodes = self.program.nodes
         found = [np.empty(0)]
-        for place, (factor, shift) in self._made_from(column).items():
-            mine = (nodes["feature"] == place) & (nodes["kind"] < 2)
-            found.append(nodes["value"][mine] * factor + shift)
+        for place, chain in self._made_from(column).items():
+            turns = self._turns(place)
+            found.append(self._last_before(turns, column, place, chain) if chain else turns)
         return np.unique(np.concatenate(found))
 
-    def _made_from(self, column: int) -> dict[int, tuple[float, float]]:
-        """Return the columns made of an input: its value is theirs times a factor plus a shift."""
-        made = {column: (1.0, 0.0)}
-        for code, to, source, _, a, *_ in self.program.steps.tolist():
+    def _turns(self, place: int) -> np.ndarray:
+        """Return the values at which a column of the workspace turns a tree or chooses a piece."""
+        nodes = self.program.nodes
+        mine = nodes[nodes["feature"] == place]
+        found = [mine["value"][mine["kind"] < 2]]
+        if (mine["kind"] >= 2).any():
+            found.append(np.arange(-1.0, 258.0))
+        for code, _, source, count, a, *_ in self.program.steps.tolist():
+            if source == place and code in (Op.PIECES, Op.LOOK_UP, Op.ONE_HOT):
+                found.append(self.program.numbers[a : a + count])
+        return np.unique(np.concatenate(found))
+
+    def _made_from(self, column: int) -> dict[int, list[Step]]:
+        """Return the columns made of one input alone, each with the steps that make it."""
+        made: dict[int, list[Step]] = {column: []}
+        for step in self.program.steps.tolist():
+            code, to, source, _, _, _, kind, other = step
             if source not in made:
                 continue
-            factor, shift = made[source]
-            first, second = self.program.numbers[a : a + 2].tolist()
-            if code in (Op.FILL, Op.CLIP, Op.FLOAT32):
-                made[to] = (factor, shift)
-            elif code == Op.SCALE:
-                made[to] = (factor * second, factor * first + shift)
-            elif code == Op.SHIFT and first != 0:
-                made[to] = (factor / first, shift - factor * second / first)
+            if code in _OF_ONE_COLUMN or (code == Op.PIECES and kind == 1):
+                made[to] = [*made[source], step]
+            elif code == Op.PAIR and other in made:
+                made[to] = [*made[source], *made[other], step]
         return made
+
+    def _last_before(
+        self, turns: np.ndarray, column: int, place: int, chain: list[Step]
+    ) -> np.ndarray:
+        """Return the last input for which what `chain` makes of it is on its side of a turn."""
+        work = np.empty((self.program.width, len(turns)))
+        raw = np.empty((self.program.outputs, len(turns)))
+
+        def before(inputs: np.ndarray) -> np.ndarray:
+            work[column] = inputs
+            with np.errstate(all="ignore"):
+                for step in chain:
+                    run_step(self.program, step, work, raw)
+                return ~(work[place] > turns)  # type: ignore[no-any-return]
+
+        found, _, crossed = last_before(before, len(turns))
+        return found[crossed]  # type: ignore[no-any-return]
 
     def to_files(self) -> dict[str, bytes]:
         """Return the plan as `plan.json` and `plan.bin`; the same plan is the same bytes."""
@@ -147,6 +177,9 @@ class Plan:
         return cls(program, head["shape"], tuple(head["summary"]))
 
 
+_OF_ONE_COLUMN = {Op.FILL, Op.SCALE, Op.SHIFT, Op.CLIP, Op.FLOAT32, Op.FUNCTION}
+
+
 def _refusal(scores: np.ndarray) -> RequestError:
     unanswered = np.flatnonzero(np.isnan(scores).any(axis=1))
     more = (
@@ -182,8 +215,8 @@ def _nodes_hold(program: Program) -> bool:
 
 
 def _step_holds(program: Program, *step: int) -> bool:
-    code, to, source, count, a, b, _, _ = step
-    if code not in Op.__members__.values() or count < 0 or min(to, source, a, b) < 0:
+    code, to, source, count, a, b, c, d = step
+    if code not in Op.__members__.values() or count < 0 or min(to, source, a, b, c, d) < 0:
         return False
     made = 1
     if code == Op.ONE_HOT:
@@ -192,6 +225,8 @@ def _step_holds(program: Program, *step: int) -> bool:
         made, *hot = program.integers[b : b + count + 3].tolist()
         if made < 0 or not all(-1 <= place < made for place in hot):
             return False
+    elif code in (Op.KEEP, Op.DOT, Op.PIECES):
+        made = c
     if to + made > program.width or source >= program.width:
         return False
     numbers = {
@@ -199,26 +234,51 @@ def _step_holds(program: Program, *step: int) -> bool:
         Op.LOOK_UP: 2 * count + 2,
         Op.CONSTANT: program.outputs,
         Op.LINEAR: count * program.outputs,
+        Op.DOT: (count + 1) * c,
+        Op.PIECES: count + (count + 1) * c * (d + 1),
     }.get(Op(code), 2)
-    if a + numbers > len(program.numbers):
-        return False
-    if code == Op.LINEAR:
+    return a + numbers <= len(program.numbers) and _places_hold(program, Op(code), *step[3:])
+
+
+def _places_hold(program: Program, code: Op, *rest: int) -> bool:
+    """Whether what a step names beside its column and its numbers exists."""
+    count, _, b, c, d = rest
+    if code in (Op.LINEAR, Op.DOT):
         listed = program.integers[b : b + count]
         return len(listed) == count and _within(listed, 0, program.width)
-    return code != Op.TREES or _trees_hold(program, count, b)
+    if code == Op.TREES:
+        return _trees_hold(program, count, b, lowest=0 if c else -1)
+    return {
+        Op.KEEP: 0 < c <= program.outputs,
+        Op.PIECES: c > 0,
+        Op.FUNCTION: c < len(Function),
+        Op.PAIR: c < len(Pair) and d < program.width,
+    }.get(code, True)
 
 
-def _trees_hold(program: Program, count: int, b: int) -> bool:
+def _trees_hold(program: Program, count: int, b: int, *, lowest: int) -> bool:
     listed = program.integers[b : b + 2 * count]
     roots, outputs = listed[:count], listed[count:]
     if len(listed) != 2 * count or not _within(roots, 0, len(program.nodes)):
         return False
-    if not _within(outputs, -1, program.outputs):
+    if not _within(outputs, lowest, program.outputs):
         return False
     if count and int(outputs.min()) < 0:  # the leaves' values are places of vectors
-        values = program.nodes["value"][program.nodes["feature"] < 0]
+        values = program.nodes["value"][_leaves(program.nodes, roots[outputs < 0])]
         return _within(values, 0, len(program.numbers) - program.outputs + 1)
     return True
+
+
+def _leaves(nodes: np.ndarray, roots: np.ndarray) -> np.ndarray:
+    """Return the places of the leaves that can be reached from `roots`."""
+    reached = np.zeros(len(nodes), dtype=bool)
+    here = roots
+    while here.size:
+        reached[here] = True
+        inner = here[nodes["feature"][here] >= 0]
+        below = np.unique(np.concatenate([nodes["left"][inner], nodes["right"][inner]]))
+        here = below[~reached[below]]
+    return np.flatnonzero(reached & (nodes["feature"] < 0))
 
 
 def _within(values: np.ndarray, low: int, end: int) -> bool:

@@ -1,4 +1,4 @@
-"""The reference of what has an exact plan: the tables of `compile.py`, and every refusal there.
+"""The reference of what has an exact plan: the tables of `compile/`, and every refusal there.
 
 Steps and models come from the tables that compile them, and the reasons from the lines that refuse,
 so the page cannot say anything else. After a change:
@@ -8,16 +8,29 @@ so the page cannot say anything else. After a change:
 import ast
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from loopline.kernels.functions import Function, Pair
 from loopline.kernels.score import Op
-from loopline.model import compile as steps
-from loopline.model import compile_trees
+from loopline.model.compile import (
+    columns,
+    curves,
+    draft,
+    encoders,
+    ensembles,
+    estimator,
+    lightgbm,
+    linear,
+    trees,
+    xgboost,
+)
+from loopline.model.compile.draft import Known
+from loopline.model.compile.refused import REFUSED
 from loopline.model.parity import TOLERANCE
 
-_PAGE = """<!-- Made from compile.py by `python -m loopline.model.reference docs/reference`. -->
+_PAGE = """<!-- Made from compile/ by `python -m loopline.model.reference docs/reference`. -->
 
 # What has an exact plan
 
@@ -38,8 +51,8 @@ reason.
 
 ## Steps
 
-Those of scikit-learn, in a `Pipeline` or a `ColumnTransformer`, nested as you like, with
-`passthrough` and `drop`.
+Those of scikit-learn, in a `Pipeline`, a `ColumnTransformer` or a `FeatureUnion`, nested as you
+like, with `passthrough` and `drop`, and with `set_output` where a later step chooses by name.
 
 | step | what to know |
 | --- | --- |
@@ -51,14 +64,35 @@ Those of scikit-learn, in a `Pipeline` or a `ColumnTransformer`, nested as you l
 | --- | --- |
 {models}
 
+## Models of other libraries
+
+Install what trains them: `pip install "loopline[lightgbm]"` or `"loopline[xgboost]"`. A plan needs
+neither to answer. XGBoost works in float32 throughout, and its plan does the same operations in the
+same order, so its answers are equal; without the compiled kernel the last float32 digit may differ,
+and then the original answers.
+
+| model | what to know |
+| --- | --- |
+{others}
+
+## Without a plan
+
+The original answers for these, and for all that stands nowhere here.
+
+| step or model | why |
+| --- | --- |
+{refused}
+
+A contract has one target, so a regression of several is refused where it is written.
+
 ## Why a plan is refused
 
 These are the reasons as the code gives them; `...` stands for the name or number found.
 
 {reasons}
 
-Whatever is not of the package scikit-learn is among them: LightGBM, XGBoost, and your own
-transformers and models. They are trained, judged and served all the same, by the original.
+Your own transformers and models are among them, also those derived from a class above: a plan
+cannot know what they changed. They are trained, judged and served all the same, by the original.
 
 ## What a plan can do
 
@@ -67,63 +101,53 @@ The steps of the kernel, for who reads a bundle's `plan.bin`:
 | code | step | what it does |
 | --- | --- | --- |
 {operations}
+
+`FUNCTION`, by c: {functions}.
+
+`PAIR`, by c: {pairs}.
 """
 
-_STEPS = {
-    "ColumnTransformer": "Columns by name, place, slice or mask; `remainder` too.",
-    "SimpleImputer": "Any strategy, with `add_indicator`; missing is NaN.",
-    "MissingIndicator": "Both `features`.",
-    "StandardScaler": "Numbers.",
-    "RobustScaler": "Numbers.",
-    "MaxAbsScaler": "Numbers.",
-    "MinMaxScaler": "Numbers; with `clip` too.",
-    "OneHotEncoder": "With `drop`, infrequent categories and every `handle_unknown`.",
-    "OrdinalEncoder": "Without infrequent categories.",
-    "FunctionTransformer": "Only without a function: write the function as row SQL.",
-}
-_FORESTS = "One target; missing values where the trees learned from some."
-_MODELS = {
-    "SGDClassifier": "With `loss='log_loss'` and two classes.",
-    "LogisticRegression": "With several classes: any solver but `liblinear`.",
-    "PoissonRegressor": "Log link.",
-    "GammaRegressor": "Log link.",
-    "TweedieRegressor": "Log or identity link.",
-    "HistGradientBoostingClassifier": "With native categories and missing values.",
-    "HistGradientBoostingRegressor": "Every loss, the Poisson and gamma ones with their log link.",
-    "GradientBoostingClassifier": "From scikit-learn's own start, or zero.",
-    "GradientBoostingRegressor": "From scikit-learn's own start, or zero.",
-    **dict.fromkeys(
-        [
-            "DecisionTreeClassifier",
-            "DecisionTreeRegressor",
-            "RandomForestClassifier",
-            "RandomForestRegressor",
-            "ExtraTreesClassifier",
-            "ExtraTreesRegressor",
-        ],
-        _FORESTS,
-    ),
-}
+_MODULES = (
+    estimator,
+    columns,
+    encoders,
+    curves,
+    linear,
+    trees,
+    ensembles,
+    lightgbm,
+    xgboost,
+    draft,
+)
 
 
 def markdown() -> str:
     """Return the reference page."""
-    models = [*sorted(steps._LINEAR), *compile_trees.MODELS]
-    reasons = [*_reasons(steps), *_reasons(compile_trees)]
+    own = {name: known for name, known in estimator.MODELS.items() if "." not in name}
+    others = {name: known for name, known in estimator.MODELS.items() if "." in name}
+    reasons = [reason for module in _MODULES for reason in _reasons(module)]
     return _PAGE.format(
         tolerance=TOLERANCE,
-        transformers="\n".join(f"| `{name}` | {_STEPS[name]} |" for name in steps._TRANSFORMERS),
-        models="\n".join(f"| `{name}` | {_MODELS.get(name, '')} |" for name in models),
+        transformers=_rows(estimator.STEPS),
+        models=_rows(own),
+        others=_rows(others),
+        refused="\n".join(f"| `{name}` | {why} |" for name, why in REFUSED.items()),
         reasons="\n".join(f"- {reason}" for reason in dict.fromkeys(reasons)),
         operations="\n".join(_operations()),
+        functions=", ".join(f"{each.value} {each.name}" for each in Function),
+        pairs=", ".join(f"{each.value} {each.name}" for each in Pair),
     )
+
+
+def _rows(table: Mapping[str, Known]) -> str:
+    return "\n".join(f"| `{name}` | {known.note} |" for name, known in table.items())
 
 
 def _reasons(module: ModuleType) -> Iterator[str]:
     """Yield what each refusal of a module says, `...` for what it fills in."""
     for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            [message] = node.exc.args
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "PlanRefusedError":
+            [message] = node.args
             parts = message.values if isinstance(message, ast.JoinedStr) else [message]
             yield "".join(
                 str(part.value) if isinstance(part, ast.Constant) else "..." for part in parts

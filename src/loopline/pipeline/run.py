@@ -32,7 +32,7 @@ from loopline.evaluation.metrics import Answer
 from loopline.evaluation.report import Report
 from loopline.model.bundle import version_digest, write
 from loopline.model.card import card
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.parity import Parity, prove
 from loopline.model.plan import Plan
