@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 from loopline.errors import AlreadyExistsError, BundleRefusedError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import FILES, open_bundle, version_digest, write
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.runtimes.worker import dump_original, load_original
 from loopline.model.signature import Feature, Input, Signature

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from loopline.errors import ParityError
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.parity import TOLERANCE, prove
 from loopline.model.signature import Feature, Input, Signature, matrix

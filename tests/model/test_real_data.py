@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from loopline.data.columns import from_frame
-from loopline.model.compile import compile_plan
+from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original, frame
 from loopline.model.parity import TOLERANCE, prove
 from loopline.model.signature import Feature, Input, Signature, matrix
