@@ -275,8 +275,11 @@ def test_sigterm_drains_every_worker_and_seals_every_segment(start, body) -> Non
     assert server.process.returncode == 0
     assert "Traceback" not in rest
     assert not any(is_running(worker) for worker in workers)
-    # Past its end there is nobody: a new connection is refused, and nothing was cut off.
-    assert set(statuses) <= {"200", "ConnectionRefusedError"}
+    # Past its end there is nobody: a new connection is refused. One that the kernel took in the
+    # moment in which the address was closed is reset, and nobody has read its request.
+    unread = {"ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError"}
+    assert set(statuses) <= {"200", *unread}
+    assert sum(statuses.get(kind, 0) for kind in unread - {"ConnectionRefusedError"}) <= 6
     folder = Path(server.said[-1].rpartition(": ")[2].strip())
     segments = [[payload for payload, _ in read_frames(path)] for path in folder.glob("*.log")]
     assert all(frames[-1] == ["s"] for frames in segments)
