@@ -4,8 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from scipy.special import boxcox
+from scipy.stats import yeojohnson
 
 import loopline.kernels.score as kernel
+from loopline.kernels.functions import NUMBERS, Function, Pair
 from loopline.kernels.library import library
 from loopline.kernels.score import BLOCK, NODE, STEP, Op, Program, Scorer, twin
 
@@ -22,7 +25,7 @@ def _matrix(rows, seed=0):
 
 def _program(*steps, numbers=(), integers=(), width=8, outputs=1, nodes=(), bits=()):
     return Program(
-        np.array([(*step, 0, 0) for step in steps], STEP),
+        np.array([(*step, *[0] * (8 - len(step))) for step in steps], STEP),
         np.array([*numbers, 0.0, 0.0]),
         np.array(integers, np.int32),
         np.array(list(nodes), NODE),
@@ -86,6 +89,69 @@ PROGRAMS = {
         nodes=[(1.0, 0, 1, 2, 0), (0.0, -1, 0, 0, 0), (3.0, -1, 0, 0, 0)],
         outputs=3,
     ),
+    "TREES in float32": _program(
+        (Op.TREES, 0, 0, 3, 0, 0, 1), integers=[0, 0, 1, 0, 0, 0], nodes=TREE, bits=SETS
+    ),
+    "SIGMOID of nothing, in float32": _program(
+        (Op.CONSTANT, 0, 0, 0, 0, 0), (Op.SIGMOID, 0, 0, 0, 0, 0, 1), numbers=[0.0]
+    ),
+    "KEEP": _program(
+        (Op.LINEAR, 0, 0, 3, 0, 0),
+        (Op.KEEP, 4, 0, 0, 0, 0, 2),
+        (Op.LINEAR, 0, 0, 2, 6, 3),
+        numbers=[0.1, 0.2, 0.3, -0.1, 1e-3, 7.0, 0.5, 2.0, -3.0, 0.25],
+        integers=[2, 0, 1, 4, 5],
+        outputs=2,
+    ),
+    "DOT": _program(
+        (Op.DOT, 4, 0, 2, 2, 2, 2),
+        (Op.LINEAR, 0, 0, 2, 0, 0),
+        numbers=[1.0, 10.0, 0.1, 0.2, 0.3, -0.1, 5.0, 0.7],
+        integers=[4, 5, 2, 0],
+    ),
+    "PIECES of two columns": _program(
+        (Op.PIECES, 4, 1, 2, 2, 0, 2, 1),
+        (Op.LINEAR, 0, 0, 2, 0, 0),
+        numbers=[1.0, 0.5, 0.0, 2.0, *[0.1 * k - 0.4 for k in range(12)]],
+        integers=[4, 5],
+    ),
+    "PIECES without a break": _program(
+        (Op.PIECES, 4, 1, 0, 1, 0, 1, 2),
+        (Op.LINEAR, 0, 0, 1, 0, 0),
+        numbers=[1.0, 0.1, -0.3, 0.7],
+        integers=[4],
+    ),
+    "NORMALISE": _program(
+        (Op.LINEAR, 0, 0, 3, 0, 0),
+        (Op.NORMALISE, 0, 0, 0, 6, 0),
+        numbers=[0.1, 0.2, 0.3, -0.1, 1e-3, 7.0, 0.5],
+        integers=[2, 0, 1],
+        outputs=2,
+    ),
+    **{
+        f"PAIR {pair.name}": _program(
+            (Op.PAIR, 3, 0, 0, 1, 0, pair, 1), _shown()[0], numbers=[1.0], integers=[3]
+        )
+        for pair in Pair
+    },
+    **{
+        f"FUNCTION {function.name}": _program(
+            (Op.FUNCTION, 3, 0, 0, 1, 0, function),
+            _shown()[0],
+            numbers=[1.0, -1.0, 2.5],
+            integers=[3],
+        )
+        for function in (
+            Function.SQRT,
+            Function.ABS,
+            Function.SIGN,
+            Function.RECIPROCAL,
+            Function.FLOOR,
+            Function.CEIL,
+            Function.RINT,
+            Function.PERIOD,
+        )
+    },
 }
 
 
@@ -120,6 +186,81 @@ def test_functions_of_e_differ_in_their_last_bits_alone(op):
     scores, _ = Scorer(program)(matrix)
 
     np.testing.assert_allclose(scores, twin(program, matrix), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("function", Function)
+def test_functions_of_a_column_differ_in_their_last_bits_alone(function):
+    numbers = [0.3, 2.0][: NUMBERS.get(function, 0)]
+    program = _program(
+        (Op.FUNCTION, 3, 0, 0, 1, 0, function),
+        _shown()[0],
+        numbers=[1.0, *numbers],
+        integers=[3],
+    )
+    matrix = np.random.default_rng(1).normal(size=(400, INPUTS)) * 3
+    matrix[:40, 0] = np.linspace(0, 1, 40)  # the shares that a normal quantile takes
+
+    scores, _ = Scorer(program)(matrix)
+
+    expected = twin(program, matrix)
+    assert np.array_equal(np.isnan(scores), np.isnan(expected))
+    np.testing.assert_allclose(scores, expected, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0, 2.0, -1.7])
+def test_powers_are_those_of_scipy(power):
+    values = np.array([-3.5, -1e-9, 0.0, 1e-9, 0.7, 4.0, 1e5])
+    matrix = np.column_stack([values, values, values])
+
+    def made(function):
+        step = (Op.FUNCTION, 3, 0, 0, 1, 0, function)
+        program = _program(step, _shown()[0], numbers=[1.0, power], integers=[3])
+        return Scorer(program)(matrix)[0][:, 0]
+
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(made(Function.BOX_COX), boxcox(values, power), rtol=1e-15)
+        expected = yeojohnson(values, power)
+    np.testing.assert_allclose(made(Function.YEO_JOHNSON), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("op", [Op.SIGMOID, Op.SOFTMAX, Op.EXP])
+def test_functions_in_float32_differ_in_their_last_digit_alone(op):
+    program = _program(
+        (Op.LINEAR, 0, 0, 3, 0, 0),
+        (op, 0, 0, 0, 0, 0, 1),
+        numbers=np.eye(3).ravel(),
+        integers=[0, 1, 2],
+        outputs=3,
+    )
+    matrix = np.random.default_rng(1).normal(size=(200, INPUTS)) * 20
+
+    scores, _ = Scorer(program)(matrix)
+
+    assert np.array_equal(scores, scores.astype(np.float32))
+    np.testing.assert_allclose(scores, twin(program, matrix), rtol=3e-7, atol=1e-44)
+
+
+def test_pieces_and_periods_are_as_worked_out_by_hand():
+    # Below 0 it is -1, from there 10 + 2 x, and from 2 on 7.
+    program = _program(
+        (Op.PIECES, 3, 0, 2, 1, 0, 1, 1),
+        _shown()[0],
+        numbers=[1.0, 0.0, 2.0, 0.0, -1.0, 2.0, 10.0, 0.0, 7.0],
+        integers=[3],
+    )
+    rows = np.zeros((5, INPUTS))
+    rows[:, 0] = [-5.0, 0.0, 1.5, 2.0, 1e9]
+
+    assert Scorer(program)(rows)[0][:, 0].tolist() == [-1.0, 10.0, 13.0, 7.0, 7.0]
+
+    period = _program(
+        (Op.FUNCTION, 3, 0, 0, 1, 0, Function.PERIOD),
+        _shown()[0],
+        numbers=[1.0, 1.0, 3.0],
+        integers=[3],
+    )
+    rows[:, 0] = [1.0, 4.0, -0.5, 3.5, -8.0]
+    assert Scorer(period)(rows)[0][:, 0].tolist() == [1.0, 1.0, 2.5, 3.5, 1.0]
 
 
 def test_a_tree_turns_as_worked_out_by_hand():

@@ -2,14 +2,28 @@
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import (
+    KBinsDiscretizer,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    SplineTransformer,
+    StandardScaler,
+)
 
 from loopline.errors import BundleRefusedError, RequestError
-from loopline.kernels.score import Op
+from loopline.kernels.score import Op, Scorer, twin
 from loopline.model.compile.estimator import compile_plan
 from loopline.model.plan import Plan, _check
 from loopline.model.signature import Feature, Signature
@@ -138,6 +152,56 @@ def test_no_damaged_index_runs(kind, op, value, request):
         with pytest.raises(BundleRefusedError, match="do not fit together"):
             _check(each, whole=True)
     _check(program, whole=True)
+
+
+@pytest.fixture(scope="module")
+def rich() -> Plan:
+    """A plan with steps of nearly every kind."""
+    spread = ColumnTransformer(
+        [
+            ("splines", SplineTransformer(3), [0]),
+            ("quantiles", QuantileTransformer(n_quantiles=5), [1]),
+            ("codes", KBinsDiscretizer(3, encode="onehot-dense", quantile_method="linear"), [2]),
+            ("powers", PowerTransformer(), [3]),
+            ("products", make_pipeline(PolynomialFeatures(2), PCA(2)), [0, 3]),
+        ]
+    )
+    members = [
+        ("linear", LogisticRegression(max_iter=500)),
+        ("forest", RandomForestClassifier(2, max_depth=2, random_state=0)),
+    ]
+    vote = VotingClassifier(members, voting="soft")
+    model = make_pipeline(spread, CalibratedClassifierCV(vote, cv=2, method="isotonic"))
+    return compile_plan(model.fit(INPUTS, TRUTH), SIGNATURE)
+
+
+def test_whatever_is_changed_in_a_plan_it_is_refused_or_stays_within_its_arrays(rich):
+    codes = set(rich.program.steps["code"].tolist())
+    assert codes >= {Op.ONE_HOT, Op.KEEP, Op.DOT, Op.PIECES, Op.FUNCTION, Op.PAIR, Op.NORMALISE}
+    generator = np.random.default_rng(0)
+    values = [-1, 0, 1, 2, 7, 63, 300, 5000, 1 << 20, np.iinfo(np.int32).max, -(1 << 31)]
+    rows = np.vstack([INPUTS[:2], np.full((1, 4), np.nan)])
+    refused = ran = 0
+
+    for _ in range(1500):
+        name = str(generator.choice(["steps", "steps", "nodes", "integers"]))
+        array = getattr(rich.program, name).copy()
+        fields = ("left", "right", "feature", "kind") if name == "nodes" else array.dtype.names
+        part = array if fields is None else array[str(generator.choice(fields))]
+        part[generator.integers(len(array))] = generator.choice(values)
+        changed = rich.program._replace(**{name: array})
+        try:
+            _check(changed, whole=True)
+        except BundleRefusedError:
+            refused += 1
+        else:
+            # numpy raises where the compiled kernel would read what lies beside.
+            twin(changed, rows)
+            Scorer(changed)(rows)
+            ran += 1
+
+    assert refused > 500
+    assert ran > 100
 
 
 def test_a_tree_that_leads_back_to_its_root_is_refused(plan):
