@@ -107,6 +107,16 @@ def test_trees_turn_at_the_very_number_also_behind_a_function(step, model, provi
     assert found.largest_difference == 0.0
 
 
+@pytest.mark.parametrize("method", ["yeo-johnson", "box-cox"])
+def test_bins_begin_at_the_very_number_also_behind_a_function(method, proving):
+    bins = KBinsDiscretizer(6, encode="ordinal", quantile_method="linear")
+    model = make_pipeline(PowerTransformer(method), bins, Ridge())
+
+    found = proving(model, "regression", ("positive",))
+
+    assert found.largest_difference < 1e-15
+
+
 def test_trees_behind_a_function_do_without_it(proving):
     model = make_pipeline(FunctionTransformer(np.log1p), TREES)
 

@@ -1,9 +1,9 @@
-"""The last two things done to a plan: trees look behind functions, and what nobody uses goes.
+"""The last two things done to a plan: trees and bins look behind functions, and the unused goes.
 
 A logarithm of numpy's and one of C's library may differ in their last bit, which is nothing to a
-weighted sum, but sends a value on a tree's threshold the other way. So a tree's question of a
-function's value is put as one of the value before it, at the very float64 where the library that
-trained the model turns.
+weighted sum, but sends a value on a tree's threshold the other way. So a tree's or a bin's question
+of a function's value is put as one of the value before it, at the very float64 where the library
+that trained the model turns.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,13 +28,32 @@ Chain = tuple[int, list[Step]]
 
 def finished(program: Program, sources: Mapping[int, int]) -> Program:
     """Return the program as it will run; `sources` names what each function's column is made of."""
-    return _without_unused(_behind_functions(program, sources))
+    chains = _chains(program, sources)
+    return _without_unused(_bins_behind(_trees_behind(program, chains), chains))
 
 
-def _behind_functions(program: Program, sources: Mapping[int, int]) -> Program:
+def _bins_behind(program: Program, chains: Mapping[int, Chain]) -> Program:
+    steps, numbers = program.steps.copy(), program.numbers.copy()
+    for step in steps:
+        code, _, place, count, a, _, _, degree = step.tolist()
+        if code != Op.PIECES or degree or not count or place not in chains:
+            continue
+        seen, chain = chains[place]
+        edges = numbers[a : a + count].copy()
+        made = _maker(program, place, chain, count)
+        turned, first, turns = last_before(_is_below(made, edges), count)
+        if not np.isnan(made(np.full(count, np.nan))).all() or (turns & ~first).any():
+            continue  # a gap has a bin, or the function falls
+        begins = np.where(first, np.inf, -np.inf)
+        numbers[a : a + count] = np.where(turns, np.nextafter(turned, np.inf), begins)
+        step["from"] = seen
+    return program._replace(steps=steps, numbers=numbers)
+
+
+def _trees_behind(program: Program, chains: Mapping[int, Chain]) -> Program:
     nodes = program.nodes.copy()
     numeric = (nodes["feature"] >= 0) & (nodes["kind"] < 2)
-    for place, (seen, chain) in _chains(program, sources).items():
+    for place, (seen, chain) in chains.items():
         mine = np.flatnonzero(numeric & (program.nodes["feature"] == place))
         if not mine.size:
             continue
@@ -61,6 +80,12 @@ def _is_at_most(
     made: Callable[[np.ndarray], np.ndarray], thresholds: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: ~(made(values) > thresholds)
+
+
+def _is_below(
+    made: Callable[[np.ndarray], np.ndarray], edges: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda values: ~(made(values) >= edges)
 
 
 def _chains(program: Program, sources: Mapping[int, int]) -> dict[int, Chain]:
