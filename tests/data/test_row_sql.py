@@ -68,7 +68,8 @@ def number(depth):
         st.tuples(truth_inner, inner, inner).map(
             lambda t: f"case when {t[0]} then {t[1]} else a + {t[2]} end"
         ),
-        text(depth - 1).map(lambda t: f"length({t})"),
+        # SQLite would divide whole numbers by whole numbers.
+        text(depth - 1).map(lambda t: f"(length({t}) * 1.0)"),
     )
 
 

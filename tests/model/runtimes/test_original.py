@@ -13,7 +13,6 @@ import pytest
 from loopline.errors import RequestError, RuntimeUnavailableError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle, write
-from loopline.model.runtimes import original as module
 from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Feature, Input, Signature
 from loopline.store.objects import Objects
@@ -108,7 +107,7 @@ def test_a_worker_that_dies_over_a_request_fails_that_one_alone(runtime):
 def test_a_worker_that_takes_too_long_is_ended(runtime, monkeypatch):
     runtime.score(_columns(1.0))
     process = runtime.process_id
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(runtime, "_seconds", 0.3)
 
     with pytest.raises(RuntimeUnavailableError, match="took too long"):
         runtime.score(_columns(-3.0))
@@ -121,7 +120,7 @@ def test_a_worker_that_takes_too_long_is_ended(runtime, monkeypatch):
 def test_a_stopped_worker_holds_no_caller_even_with_more_than_a_pipe_takes(runtime, monkeypatch):
     runtime.score(_columns(1.0))
     os.kill(runtime.process_id, signal.SIGSTOP)
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(runtime, "_seconds", 0.3)
     began = time.monotonic()
 
     with pytest.raises(RuntimeUnavailableError, match="took too long"):

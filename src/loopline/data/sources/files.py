@@ -145,7 +145,8 @@ def _format(name: str, content: bytes) -> str:
 def _parquet(file: Path, content: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    # Of some damage polars' reader panics, which is no error that it means to raise.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise SourceError(f"{file} is not a Parquet file that can be read: {error}") from error
 
 
