@@ -1,6 +1,5 @@
 """The docs: nothing that exists is missing from the reference, and every link leads somewhere."""
 
-import ast
 import inspect
 import re
 import sqlite3
