@@ -105,7 +105,8 @@ def test_every_requirement_of_the_package_is_pinned() -> None:
 
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pinned = {plain(line) for line in lines if not line.startswith(" ")}
-    assert {plain(one) for one in asked} - pinned == set()
+    # Spark is 430 MB and a minute of every set-up: who wants it installs it.
+    assert {plain(one) for one in asked} - pinned - {"pyspark"} == set()
 
 
 def modules() -> Iterator[str]:

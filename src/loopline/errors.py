@@ -29,7 +29,8 @@
     │   │   └── TooManyRowsError  it has more rows than are scored at a time (413)
     │   ├── OverloadedError       more is asked than can be answered in time (429)
     │   ├── TooSlowError          the model takes too long (504)
-    │   └── RuntimeUnavailableError  the model's worker does not answer (503)
+    │   ├── RuntimeUnavailableError  the model's worker does not answer (503)
+    │   └── OutputRefusedError    batch predictions would write over something else
     └── MonitoringError
         ├── FeedbackError         a file of outcomes cannot be used
         └── ChannelError          an alert was not delivered
@@ -161,6 +162,10 @@ class TooSlowError(ServingError):
 
 class RuntimeUnavailableError(ServingError):
     """The model's worker does not answer."""
+
+
+class OutputRefusedError(ServingError):
+    """Batch predictions would write over something that is not theirs."""
 
 
 class MonitoringError(LooplineError):

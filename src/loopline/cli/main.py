@@ -22,6 +22,7 @@ VERBS = {
     "model": "List, show, compare, promote and roll back versions.",
     "serve": "Answer predictions over HTTP.",
     "token": "Make, list and revoke what callers of the server must send.",
+    "score": "Score a file, a folder, a table or a query, however large.",
     "feedback": "Read what turned out true, when it is known.",
     "watch": "Compare what happens with what was promised, and respond.",
     "up": "Run the server and the watcher together.",

@@ -332,4 +332,6 @@ class Contract(_Part):
     monitor: Monitor = Field(default_factory=Monitor, description="Drift, windows, minima.")
     respond: list[Response] = Field(default_factory=list, description="What is done then.")
     review: Review | None = Field(None, description="For experts.", json_schema_extra=Idle)
-    compute: Literal["local"] = Field("local", description="Where data work runs.")
+    compute: Literal["local", "spark"] = Field(
+        "local", description="Where `loopline score` runs: threads of this machine, or Spark."
+    )

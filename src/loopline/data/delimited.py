@@ -51,7 +51,7 @@ def decoded(file: Path, content: bytes, encoding: str | None) -> tuple[bytes, st
     Raises:
         SourceError: some byte is not in that encoding; the message gives its offset.
     """
-    encoding = encoding or _encoding(file, content)
+    encoding = encoding or encoding_of(file, content)
     try:
         codec = codecs.lookup(encoding).name
     except LookupError as error:
@@ -96,7 +96,7 @@ def read_text(file: Path, content: bytes, delimiter: str) -> pl.DataFrame:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    names = _header(file, content, delimiter)
+    names = header(file, content, delimiter)
     if b"\n" not in content:
         content += b"\n"  # without it Arrow takes a header alone for a value without an end
     convert = arrow_csv.ConvertOptions(
@@ -119,7 +119,12 @@ def read_text(file: Path, content: bytes, delimiter: str) -> pl.DataFrame:
     return frame
 
 
-def _encoding(file: Path, content: bytes) -> str:
+def encoding_of(file: Path, content: bytes) -> str:
+    """Return the encoding that `content` has.
+
+    Raises:
+        SourceError: it is no text.
+    """
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
             return encoding
@@ -180,7 +185,12 @@ def _width(text: str, delimiter: str) -> int:
     return widths[0] if widths and 2 * widths.count(widths[0]) >= len(widths) else 0
 
 
-def _header(file: Path, content: bytes, delimiter: str) -> list[str]:
+def header(file: Path, content: bytes, delimiter: str) -> list[str]:
+    """Return the names in the first line of `content`, which is UTF-8.
+
+    Raises:
+        SourceError: it has none, or one twice.
+    """
     lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
     try:
         first = next(row for row in csv.reader(lines, delimiter=delimiter) if row)

@@ -103,12 +103,17 @@ def decide(signature: Signature, scores: np.ndarray) -> np.ndarray:
     """
     if signature.task == "regression":
         return scores
-    classes = np.array(signature.classes, dtype=object)
+    labels: np.ndarray = np.array(signature.classes, dtype=object)[decide_places(signature, scores)]
+    return labels
+
+
+def decide_places(signature: Signature, scores: np.ndarray) -> np.ndarray:
+    """Return the labels that `scores` say, as places among the classes."""
     if signature.task == "multiclass":
-        likeliest: np.ndarray = classes[scores.argmax(axis=1)]
+        likeliest: np.ndarray = scores.argmax(axis=1)
         return likeliest
     threshold = 0.5 if signature.threshold is None else signature.threshold
-    return classes[(scores >= threshold).astype(np.intp)]
+    return (scores >= threshold).astype(np.intp)
 
 
 def outputs(signature: Signature, scores: np.ndarray) -> Columns:

@@ -50,7 +50,7 @@ class Predictions:
     ids: list[str] = field(default_factory=list)
     client_ids: list[str | None] = field(default_factory=list)
     arrivals: list[int] = field(default_factory=list)
-    latencies: list[int] = field(default_factory=list)
+    latencies: list[int | None] = field(default_factory=list)
     callers: list[str | None] = field(default_factory=list)
     inputs: list[list[Any]] = field(default_factory=list)
     outputs: list[list[Any]] = field(default_factory=list)
@@ -143,7 +143,7 @@ def _add_prediction(stretch: Stretch, payload: list[Any]) -> None:
         found = stretch.predictions[key] = Predictions(
             *key, inputs=[[] for _ in inputs], outputs=[[] for _ in outputs]
         )
-    if not shadow:
+    if not shadow and latency is not None:  # a batch has none: nobody waited for one row
         hour = (key[0], arrival // HOUR)
         stretch.latencies.setdefault(hour, []).append(latency / 1e6)
     found.ids += [f"{request}-{row}" for row in range(rows)]

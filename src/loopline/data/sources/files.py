@@ -117,7 +117,7 @@ def _read(file: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileForma
     name, content, compression = unpacked(file, packed)
     if not content.strip():
         raise SourceError(f"{file} is empty.")
-    kind = where.get("format") or _format(name, content)
+    kind = where.get("format") or format_of(name, content)
     if kind == "parquet":
         return _parquet(file, content), FileFormat(kind, compression=compression)
     if kind == "jsonl":
@@ -128,7 +128,12 @@ def _read(file: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileForma
     return frame, FileFormat(kind, delimiter, encoding, compression)
 
 
-def _format(name: str, content: bytes) -> str:
+def format_of(name: str, content: bytes) -> str:
+    """Return the format of a file with this name that begins with `content`.
+
+    Raises:
+        SourceError: it is of a kind that is not read.
+    """
     if content[:4] == b"PAR1":
         return "parquet"
     for magic, kind in _OTHERS.items():

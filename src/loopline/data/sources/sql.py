@@ -1,7 +1,7 @@
 """A query against any database that SQLAlchemy reaches."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,21 @@ class Sql:
         Raises:
             SourceError: the database or the query does not work, or there are no rows.
         """
+        frames = list(self.stream(where, root, settings))
+        if not frames:
+            raise SourceError(f"The query gives no rows: {where['query']}")
+        return frames[0]
+
+    def stream(
+        self, where: Mapping[str, Any], root: Path, settings: Settings, rows: int | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the query's rows, `rows` at a time without holding more, or all at once.
+
+        In parts, a query without rows is one frame of its columns.
+
+        Raises:
+            SourceError: the database or the query does not work.
+        """
         if not where["query"]:
             raise SourceError(
                 "data.source names a database but no query. Write\n"
@@ -39,22 +54,35 @@ class Sql:
         try:
             engine = sa.create_engine(url, poolclass=sa.NullPool)
             # The transaction is never committed: a source is only read.
-            with engine.connect() as connection:
+            with engine.connect().execution_options(stream_results=rows is not None) as connection:
                 answer = connection.exec_driver_sql(where["query"])
                 names = list(answer.keys()) if answer.returns_rows else []
-                rows = answer.fetchall() if names else []
+                if len(set(names)) < len(names):
+                    twice = sorted({name for name in names if names.count(name) > 1})
+                    raise SourceError(
+                        f"The query gives {', '.join(twice)} twice. Give each its own name."
+                    )
+                if rows is None:
+                    found = answer.fetchall() if names else []
+                    if found:
+                        yield _frame(names, found)
+                    return
+                is_empty = True
+                while names and (found := answer.fetchmany(rows)):
+                    is_empty = False
+                    yield _frame(names, found)
+                if is_empty:
+                    yield pl.DataFrame(schema=dict.fromkeys(names, pl.String))
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             reason = _hidden(str(getattr(error, "orig", None) or error), secrets, url)
             hint = _INSTALL if "psycopg" in reason and isinstance(error, ImportError) else ""
             shown = without_secrets(where["url"])
             raise SourceError(f"{shown} cannot be read: {reason}{hint}") from None
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise SourceError(f"The query gives {', '.join(twice)} twice. Give each its own name.")
-        if not rows:
-            raise SourceError(f"The query gives no rows: {where['query']}")
-        columns = zip(*rows, strict=True)
-        return pl.DataFrame([_series(n, list(c)) for n, c in zip(names, columns, strict=True)])
+
+
+def _frame(names: list[str], rows: Sequence[Any]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True)
+    return pl.DataFrame([_series(n, list(c)) for n, c in zip(names, columns, strict=True)])
 
 
 def _url(text: str, secrets: Mapping[str, str], root: Path) -> URL:

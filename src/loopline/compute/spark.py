@@ -1,0 +1,113 @@
+"""Spark: each piece is an item of a data frame, and `mapInArrow` does the work where Spark runs.
+
+The work travels as bytes in a broadcast: the model's plan, verified before it left, and nothing of
+what trained it. Executors read their pieces and write their parts themselves, so sources and OUT
+must be where they can reach them; only receipts come back.
+"""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from loopline.compute.base import Done, Item, Work
+from loopline.extras import require
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Spark"]
+
+_WAVES = 4
+"""Items for each core in one job: enough that none waits for the slowest, few enough to hold."""
+
+
+class Spark:
+    """Runs work in a Spark session: the one there is, or one made here."""
+
+    def __init__(self, session: Any = None) -> None:
+        """Take a session; without one the active session, else one on this machine's cores.
+
+        Raises:
+            MissingExtraError: pyspark is not installed.
+        """
+        self.session = session or _session()
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"Spark ({self.session.sparkContext.master})"
+
+    def map(self, work: Work[Item, Done], items: Iterable[Item]) -> Iterator[Done]:
+        """Do `work` on every item, in order; a few for each core at a time."""
+        context = self.session.sparkContext
+        sent = context.broadcast(pickle.dumps(work))
+        each = max(1, context.defaultParallelism) * _WAVES
+        numbered = iter(enumerate(items))
+        try:
+            while wave := list(islice(numbered, each)):
+                rows = [(number, pickle.dumps(item)) for number, item in wave]
+                # One item a task: repartitioning by itself would put several into one.
+                spread = context.parallelize(rows, len(rows))
+                frame = self.session.createDataFrame(spread, "number long, item binary")
+                found = frame.mapInArrow(_Mapped(sent), "number long, done binary").collect()
+                for row in sorted(found, key=lambda row: row.number):
+                    done: Done = pickle.loads(row.done)  # noqa: S301 - what our own work made
+                    if isinstance(done, _Failed):
+                        raise done.error
+                    yield done
+        finally:
+            sent.unpersist()
+
+
+class _Failed:
+    """An error of ours on its way back: Spark would bury it in its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Mapped:
+    """What `mapInArrow` is given."""
+
+    def __init__(self, sent: Any) -> None:
+        self._sent = sent
+
+    def __call__(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        import pyarrow as pa
+
+        from loopline.errors import LooplineError
+
+        work: Work[Any, Any] = pickle.loads(self._sent.value)  # noqa: S301 - our own broadcast
+        with work.open() as do:
+            for batch in batches:
+                done = []
+                for item in batch.column("item").to_pylist():
+                    try:
+                        made: Any = do(pickle.loads(item))  # noqa: S301 - our own item
+                    except LooplineError as error:
+                        made = _Failed(error)
+                    done.append(pickle.dumps(made))
+                yield pa.RecordBatch.from_arrays(
+                    [batch.column("number"), pa.array(done, pa.binary())], ["number", "done"]
+                )
+
+
+def _session() -> Any:
+    sql = require("pyspark.sql", extra="spark")
+    active = sql.SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    builder = sql.SparkSession.builder.appName("loopline").config("spark.ui.enabled", "false")
+    conf = require("pyspark", extra="spark").SparkConf()
+    if not conf.contains("spark.master"):  # spark-submit and platforms say where they run
+        import sys
+
+        builder = (
+            builder.master("local[*]")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.pyspark.python", sys.executable)
+            .config("spark.pyspark.driver.python", sys.executable)
+        )
+    return builder.getOrCreate()
