@@ -1,6 +1,7 @@
 """Several processes behind one address: restarted when they die, and gone when they should be."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -209,7 +210,7 @@ class Callers:
                 error.close()
             except urllib.error.URLError as error:
                 kind = type(error.reason).__name__
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:  # also: cut off in its answer
                 kind = type(error).__name__
             with self._lock:
                 self.statuses[kind] = self.statuses.get(kind, 0) + 1
