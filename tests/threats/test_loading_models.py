@@ -35,6 +35,7 @@ UNPICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "m
 MAY_UNPICKLE = {
     "model/runtimes/worker.py": "the worker process of an original, after its bundle was verified",
     "training/candidates/custom.py": "writes the pickle of a team's own estimator",
+    "compute/spark.py": "between a driver and its own executors, as Spark itself does",
 }
 """Which file may name a pickle, and why."""
 
