@@ -192,7 +192,7 @@ def test_what_a_disk_refuses_is_one_line(
 def test_completion_offers_the_verbs_without_importing_them() -> None:
     done = run(_LOOPLINE_COMPLETE="bash_complete", COMP_WORDS="loopline s", COMP_CWORD="1")
 
-    assert done.stdout.splitlines() == ["plain,score", "plain,serve", "plain,status"]
+    assert done.stdout.splitlines() == ["plain,serve", "plain,score", "plain,status"]
 
 
 def test_a_project_is_found_from_a_folder_inside_it(
