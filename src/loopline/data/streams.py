@@ -115,12 +115,9 @@ def csv_batches(file: File, layout: Layout, columns: Sequence[str]) -> Iterator[
                 row += batch.num_rows
                 yield batch
         except pa.ArrowInvalid as error:
-            raise SourceError(_broken_csv(file, row, str(error))) from error
+            raise SourceError(_broken_csv(file, layout, row, str(error))) from error
         except UnicodeDecodeError as error:
-            raise SourceError(
-                f"{file.place}: a byte after row {row:,} is not {layout.encoding}. Say what it is: "
-                "--encoding cp1252, for example."
-            ) from error
+            raise SourceError(_broken_csv(file, layout, row, "invalid UTF8")) from error
 
 
 def line_batches(
@@ -189,7 +186,12 @@ def _broken_line(file: File, block: bytes, first: int) -> str:
     return f"{file.place} cannot be read as JSON lines."
 
 
-def _broken_csv(file: File, row: int, said: str) -> str:
+def _broken_csv(file: File, layout: Layout, row: int, said: str) -> str:
+    if "invalid UTF8" in said:
+        return (
+            f"{file.place}: a byte after row {row:,} is not {layout.encoding}. Say what it is: "
+            "--encoding cp1252, for example."
+        )
     if "straddling" in said:
         return (
             f"{file.place}: a quote that opens after row {row:,} is not closed within "
