@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml hatch_build.py $(KERNELS)
 	  || echo "No C compiler found: Loopline will use its slower numpy kernels. On Debian and Ubuntu: sudo apt-get install gcc"
 	@echo "==> Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "==> Installing pinned requirements (about 1.5 GB; a few minutes the first time)"
+	@echo "==> Installing pinned requirements (about 2.3 GB; a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@echo "==> Installing loopline, with its compiled kernels"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -50,8 +50,9 @@ bench: setup
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --upgrade --extra demo --extra mlflow --extra tensorboard --extra lightgbm \
-	  --extra grpc --extra own-model --extra postgresql --group dev pyproject.toml \
+	  --no-header --upgrade --extra demo --extra mlflow --extra tensorboard --extra lightgbm --extra xgboost \
+	  --extra grpc --extra own-model --extra postgresql --extra onnx --extra spark \
+	  --extra pandera --extra grafana --extra notify --extra image --group dev pyproject.toml \
 	  --output-file requirements.txt
 
 clean:

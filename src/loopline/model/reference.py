@@ -66,7 +66,7 @@ like, with `passthrough` and `drop`, and with `set_output` where a later step ch
 
 ## Models of other libraries
 
-Install what trains them: `pip install "loopline[lightgbm]"` or `pip install xgboost`. A plan needs
+Install what trains them: `pip install "loopline[lightgbm]"` or `pip install "loopline[xgboost]"`. A plan needs
 neither to answer. XGBoost works in float32 throughout, and its plan does the same operations in the
 same order, so its answers are equal; without the compiled kernel the last float32 digit may differ,
 and then the original answers.
