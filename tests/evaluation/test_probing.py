@@ -1,6 +1,7 @@
 """What the model relies on, found by shuffling, and how long one answer takes."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,34 @@ def test_rows_stay_together_but_for_the_one_input_that_is_shuffled(
     importance(rows[0], rows[1], contract(), SIGNATURE, score)
 
     assert moved == [NAMES] + [(name,) for name in NAMES for _ in range(probing.REPEATS)]
+
+
+def test_where_errors_have_a_price_it_is_told_what_shuffling_costs(contract: Any) -> None:
+    half = np.repeat([0.0, 1.0], 1000)
+    columns = {"strong": half, "weak": half, "unused": half}
+    priced = contract(costs={"false_positive": 2, "false_negative": 10})
+
+    found = importance(columns, half, priced, SIGNATURE, lambda seen: seen["strong"])
+
+    # A quarter becomes a false alarm and a quarter is missed: (2 + 10) / 4.
+    costs = {each["name"]: each["cost"] for each in found}
+    assert costs == {
+        "strong": pytest.approx(3.0, abs=0.3),
+        "weak": 0.0,
+        "unused": 0.0,
+    }
+
+
+def test_a_regression_is_priced_by_the_unit_at_its_own_prices(contract: Any) -> None:
+    half = np.repeat([0.0, 4.0], 1000)
+    columns = {"strong": half, "weak": half, "unused": half}
+    signature = replace(SIGNATURE, task="regression", classes=(), threshold=None)
+    priced = contract("regression", costs={"under": 3, "over": 1})
+
+    found = importance(columns, half, priced, signature, lambda seen: seen["strong"])
+
+    # A quarter is 4 too low and a quarter 4 too high.
+    assert found[0]["cost"] == pytest.approx(4.0, abs=0.4)
 
 
 def test_many_inputs_are_asked_about_with_fewer_rows(contract: Any) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from loopline.contract.schema import Contract
+from loopline.contract.money import cost_matrix, has_costs, per_unit
+from loopline.contract.schema import Contract, Problem
 from loopline.data.columns import Columns
-from loopline.model.signature import Signature
+from loopline.model.signature import Signature, decide_places
 from loopline.training.objective import loss
 
 ROWS = 2_000
@@ -28,7 +29,8 @@ def importance(
     """Return how much the training's loss grows when one input is shuffled, the largest first.
 
     Permutation importance (Breiman 2001) of inputs as callers send them, so that a feature made
-    of one counts with it. Inputs that say the same share their importance.
+    of one counts with it. Inputs that say the same share their importance. Where the contract
+    prices errors, `cost` says what a prediction would cost more.
     """
     needed = [each.name for each in signature.inputs if each.required]
     generator = np.random.default_rng(contract.model.seed)
@@ -36,22 +38,38 @@ def importance(
     count = min(len(truth), ROWS, most)
     rows = generator.choice(len(truth), count, replace=False)
     sample = {name: values[rows] for name, values in columns.items()}
-    usual = loss(contract.problem, truth[rows], score(sample))
+    known = truth[rows]
+
+    def worth(name: str | None) -> tuple[float, float]:
+        mixed = {} if name is None else {name: sample[name][generator.permutation(count)]}
+        scores = score(sample | mixed)
+        return loss(contract.problem, known, scores), _cost(
+            contract.problem, signature, known, scores
+        )
+
+    usual = worth(None)
     found = []
     for name in needed:
-        losses = [
-            loss(
-                contract.problem,
-                truth[rows],
-                score(sample | {name: sample[name][generator.permutation(count)]}),
-            )
-            - usual
-            for _ in range(REPEATS)
-        ]
-        found.append(
-            {"name": name, "loss": float(np.mean(losses)), "spread": float(np.std(losses))}
-        )
+        grown = np.array([worth(name) for _ in range(REPEATS)]) - usual
+        row = {
+            "name": name,
+            "loss": float(grown[:, 0].mean()),
+            "spread": float(grown[:, 0].std()),
+        }
+        if has_costs(contract.problem):
+            row["cost"] = float(grown[:, 1].mean())
+        found.append(row)
     return tuple(sorted(found, key=lambda each: (-each["loss"], each["name"])))
+
+
+def _cost(problem: Problem, signature: Signature, truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return what a prediction costs by the contract, decided at the version's own threshold."""
+    if problem.task == "regression":
+        under, over = per_unit(problem)
+        error = scores - truth
+        return float(np.where(error < 0, -error * under, error * over).mean())
+    costs = cost_matrix(problem, signature.classes)
+    return float(costs[truth.astype(int), decide_places(signature, scores)].mean())
 
 
 def latency(columns: Columns, signature: Signature, score: Score, seed: int) -> dict[str, float]:

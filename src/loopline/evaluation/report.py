@@ -68,7 +68,8 @@ class Report:
     """Per rule: `by`, `metric`, `groups` (each `group`, `rows`, `figure`), `ratio`, `difference`;
     the last two are None where fewer than two groups could be judged."""
     importance: tuple[dict[str, Any], ...] = ()
-    """Per input: `name`, mean `loss` of the objective when shuffled, and its `spread`."""
+    """Per input: `name`, how much the objective's `loss` grows when it is shuffled, its `spread`,
+    and where errors have a price how much the `cost` of a prediction does."""
     behaviour: tuple[dict[str, Any], ...] = ()
     """Per behavioural test: `name`, `file`, `passed` and `message`."""
     currency: str | None = None

@@ -4,7 +4,9 @@ The reference is the profile stored with the model version, never last week's tr
 drifts slowly would drag its own yardstick along.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -25,6 +27,8 @@ class Reference:
     """Of its inputs and of its own outputs."""
     baseline: Baseline | None
     """Fitted on the version's training rows; None for one that is made of data."""
+    importances: Mapping[str, float] = field(default_factory=dict)
+    """Input to its share of all that the model relied on in its evaluation; they add up to 1."""
 
 
 class References:
@@ -47,9 +51,23 @@ class References:
                 self._registry.objects, self._registry.keys, known.bundle, known.bundle_digest
             )
             self._opened[version] = Reference(
-                version, bundle.signature, bundle.profile(), _baseline(bundle)
+                version,
+                bundle.signature,
+                bundle.profile(),
+                _baseline(bundle),
+                _importances(bundle),
             )
         return self._opened[version]
+
+
+def shares(importance: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return each input's share of the loss that shuffling brings, as an evaluation measured it.
+
+    What made the loss smaller is chance, and has no share; nor has any where nothing mattered.
+    """
+    grown = {str(row["name"]): max(float(row["loss"]), 0.0) for row in importance}
+    total = sum(grown.values())
+    return {name: loss / total if total else 0.0 for name, loss in grown.items()}
 
 
 def _baseline(bundle: Bundle) -> Baseline | None:
@@ -57,3 +75,9 @@ def _baseline(bundle: Bundle) -> Baseline | None:
         return None
     kept = msgspec.json.decode(bundle.file("baseline.json"))
     return None if kept is None else restore(kept)
+
+
+def _importances(bundle: Bundle) -> dict[str, float]:
+    if "report.json" not in bundle.listed:
+        return {}
+    return shares(msgspec.json.decode(bundle.file("report.json"))["importance"])
