@@ -8,6 +8,7 @@ import msgspec
 
 from loopline.monitoring.findings import Findings
 from loopline.pipeline.workspace import Workspace
+from loopline.registry import rollout
 from loopline.registry.versions import State
 from loopline.store.ledger import iso
 
@@ -29,10 +30,34 @@ def status(workspace: Workspace, now: datetime) -> dict[str, Any]:
         "newest": None if newest is None else msgspec.to_builtins(newest),
         "serving": {name: state.serving(name) for name in workspace.contract.environments},
         "waiting": [msgspec.to_builtins(request) for request in state.requests.values()],
+        "rollouts": _rollouts(workspace, state, now),
         "findings": [finding.message for finding in findings],
         "last_action": actions[-1].payload if actions else None,
         "next": list(_next(workspace, state, has_findings=bool(findings))),
     }
+
+
+def _coming(state: State, environment: str) -> list[int]:
+    """Return the versions that answer most in an environment, or are on their way to."""
+    history = state.releases.get(environment)
+    if not history:
+        return []
+    going = rollout.going(history[-1])
+    return [history[-1].version, *([] if going is None else [going.version])]
+
+
+def _rollouts(workspace: Workspace, state: State, now: datetime) -> list[dict[str, Any]]:
+    """Return where the rollouts are that go on; reads the log's tables only where there is one."""
+    going = [name for name, history in state.releases.items() if rollout.going(history[-1])]
+    if not going:
+        return []
+    from loopline.monitoring import labels
+    from loopline.response.rollout import progress
+
+    contract, tables = workspace.contract, workspace.tables
+    known = labels.read(tables, contract.project)
+    found = [progress(contract, tables, state, name, known, now) for name in going]
+    return [{**msgspec.to_builtins(one), "told": one.told} for one in found if one is not None]
 
 
 def _next(workspace: Workspace, state: State, *, has_findings: bool) -> Iterator[str]:
@@ -52,7 +77,7 @@ def _next(workspace: Workspace, state: State, *, has_findings: bool) -> Iterator
         ahead = [
             name
             for name in workspace.contract.environments
-            if name != "dev" and state.serving(name) != newest.number
+            if name != "dev" and newest.number not in _coming(state, name)
         ]
         if ahead:
             yield f"loopline model promote {newest.name} --to {ahead[0]}"

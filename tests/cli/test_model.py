@@ -150,3 +150,40 @@ def test_audit_lists_and_verifies(run):
     assert [row["kind"] for row in told] == ["version.registered", "release.written"]
     assert verified.startswith("5 events hold together, from the first to the last, and 1 signed")
     assert json.loads(run("audit", "verify", "--json"))["events"] == 5
+
+
+def test_a_rollout_says_where_it_is_and_people_hold_and_hurry_it(run, monkeypatch):
+    contract = make_contract(approvals=0)
+    production = contract.environments["production"].model_copy(update={"rollout": [0.05, 0.5, 1]})
+    places = {**contract.environments, "production": production}
+    monkeypatch.setattr(Project, "contract", contract.model_copy(update={"environments": places}))
+    run("model", "promote", "1", "--to", "production")
+
+    begun = run("model", "promote", "2", "--to", "production")
+    paused = run("rollout", "pause", "production", "--why", "holidays", actor="bob")
+    told = run("status")
+    resumed = run("rollout", "resume", "production")
+    skipped = run("rollout", "skip", "production", "--why", "sure")
+    ended = run("rollout", "skip", "production", "--to-end", "--why", "surer")
+
+    assert "production serves churn:1 (95%) and churn:2 (5%)" in begun
+    assert "It is step 1 of 3 (5%) of a rollout." in begun
+    assert "loopline rollout resume production" in paused
+    assert "paused by bob, who says: holidays" in told
+    assert "goes on, at step 1 of 3 (5%)" in resumed
+    assert "churn:1 (50%) and churn:2 (50%) since release 3 by ada: sure" in skipped
+    assert "production serves churn:2 since release 4" in ended
+    with pytest.raises(MoveRefusedError, match="No rollout goes on in production"):
+        run("rollout", "skip", "production", "--why", "again")
+
+
+def test_a_share_of_everybody_by_hand_leaves_the_steps_out(run, monkeypatch):
+    contract = make_contract(approvals=0)
+    production = contract.environments["production"].model_copy(update={"rollout": [0.05, 1]})
+    places = {**contract.environments, "production": production}
+    monkeypatch.setattr(Project, "contract", contract.model_copy(update={"environments": places}))
+    run("model", "promote", "1", "--to", "production")
+
+    told = run("model", "promote", "2", "--to", "production", "--share", "100%")
+
+    assert told.startswith("production serves churn:2 since release 2")

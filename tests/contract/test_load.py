@@ -242,12 +242,12 @@ def test_values_of_the_data_may_be_written_as_numbers_or_booleans(write) -> None
 
 def test_idle_keys_are_named_only_where_the_file_sets_them(write) -> None:
     text = SMALLEST + "  retention: 400 days\n  columns: {a: {subject: true}, b: {}}\n"
-    contract = load(write(text + "environments: {dev: {}, production: {rollout: [5%]}}\n"))
+    contract = load(write(text + "environments: {dev: {}, production: {shadow: true}}\n"))
 
     assert idle(contract) == [
         "data.columns.a.subject",
         "data.retention",
-        "environments.production.rollout",
+        "environments.production.shadow",
     ]
 
 
@@ -354,3 +354,11 @@ def test_a_contract_written_out_reads_back_the_same(tmp_path: Path, value: dict)
 
     assert again == contract
     assert again.model_fields_set == contract.model_fields_set
+
+
+@pytest.mark.parametrize(
+    "steps", ["[50%, 5%, 100%]", "[5%, 50%]", "[0%, 100%]", "[50%, 50%, 100%]"]
+)
+def test_the_steps_of_a_rollout_grow_up_to_everybody(write, steps: str) -> None:
+    with pytest.raises(ContractError, match=r"the steps of a rollout grow and end with everybody"):
+        load(write(SMALLEST + f"environments: {{dev: {{}}, production: {{rollout: {steps}}}}}\n"))

@@ -94,13 +94,13 @@ def test_faults_of_every_part_are_said_at_once(root: Path) -> None:
 
 
 def test_idle_keys_are_named(root: Path) -> None:
-    change(root, ("production: {}", "production: {rollout: [5%, 100%]}"))
+    change(root, ("production: {}", "production: {shadow: true}"))
 
     verdict = look(root)["contract"]
 
     assert verdict.state == "note"
     assert verdict.said[1:] == (
-        "environments.production.rollout: accepted, but nothing acts on it yet",
+        "environments.production.shadow: accepted, but nothing acts on it yet",
     )
 
 

@@ -317,3 +317,22 @@ def test_kill_9_under_load_loses_no_acknowledged_prediction(workspace, late, ten
     on_disk = [p[1] for segment in folder.glob("*.log") for p, _ in read_frames(segment)]
     assert len(acknowledged) >= 50
     assert set(acknowledged) <= set(on_disk)
+
+
+def test_a_failure_is_held_against_the_version_that_was_asked(split, late, tensors, monkeypatch):
+    bad = split.path.router.named(4)
+
+    async def fail(_call):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(bad, "answer", fail)
+    by_status = {200: set(), 500: set()}
+    for record in late.records[:40]:
+        tensor = {"inputs": tensors(late, [record])}
+        by_status[split.post("/v2/models/flight-delays/infer", tensor).status].add(record["month"])
+    split.post("/v2/models/flight-delays/infer", b"no JSON")
+
+    errors = [frame for frame in split.frames() if frame[0] == "e"]
+    assert by_status[200]
+    assert by_status[500]
+    assert {(frame[2], frame[5]) for frame in errors} == {("ValueError", 4), ("RequestError", 3)}

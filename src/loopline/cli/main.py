@@ -20,6 +20,7 @@ VERBS = {
     "check": "Try the contract, the data and the code, without side effects.",
     "run": "Take the data to a trained, proven, registered version.",
     "model": "List, show, compare, promote and roll back versions.",
+    "rollout": "Pause, resume or hurry a version on its way to everybody.",
     "serve": "Answer predictions over HTTP.",
     "token": "Make, list and revoke what callers of the server must send.",
     "score": "Score a file, a folder, a table or a query, however large.",

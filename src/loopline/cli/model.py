@@ -149,13 +149,24 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
 @command.command(help="Have an environment serve a version, or ask for the approval it needs.")
 @click.argument("name", default="latest")
 @click.option("--to", "environment", required=True, help="The environment.")
-@click.option("--share", default="100%", show_default=True, help="Of the callers: a canary's 5%.")
+@click.option(
+    "--share",
+    metavar="SHARE",
+    help="Of the callers, by hand: a canary's 5%, or 100%. Without it everybody, by the steps of "
+    "the contract's rollout where it has some.",
+)
 @click.option("--arm", default="", metavar="NAME", help="What an A/B test calls this version.")
 @click.option("--shadow", is_flag=True, help="Ask it too and log what it says; it answers nobody.")
 @_WHY
 @project_option
 def promote(  # noqa: PLR0913, PLR0917 - a command's options
-    name: str, environment: str, share: str, arm: str, shadow: bool, why: str, project: Path | None
+    name: str,
+    environment: str,
+    share: str | None,
+    arm: str,
+    shadow: bool,
+    why: str,
+    project: Path | None,
 ) -> None:
     """Promote a version whose gate passed."""
     from loopline.registry import promotion
@@ -175,10 +186,14 @@ def promote(  # noqa: PLR0913, PLR0917 - a command's options
     _print_decision(opened, decided)
 
 
-def _part(share: str, arm: str, *, shadow: bool) -> "Part":
+def _part(share: str | None, arm: str, *, shadow: bool) -> "Part":
     from loopline.contract.quantities import Amount
     from loopline.registry.release import Part
 
+    if share is None:
+        if shadow and arm:
+            raise click.UsageError("A shadow answers nobody, so it has neither --share nor --arm.")
+        return Part(share=0.0 if shadow else 1.0, shadow=shadow, arm=arm)
     try:
         amount = Amount.parse(share)
     except ValueError as error:
@@ -187,7 +202,8 @@ def _part(share: str, arm: str, *, shadow: bool) -> "Part":
         raise click.BadParameter(f"{share} is no share. Write 5%.", param_hint="--share")
     if shadow and (amount < 1 or arm):
         raise click.UsageError("A shadow answers nobody, so it has neither --share nor --arm.")
-    return Part(share=0.0 if shadow else float(amount), shadow=shadow, arm=arm)
+    at_once = float(amount) == 1 and not shadow
+    return Part(share=0.0 if shadow else float(amount), shadow=shadow, arm=arm, at_once=at_once)
 
 
 @command.command(help="Approve a promotion that someone else asked for.")
@@ -290,6 +306,11 @@ def _print_decision(opened: "Project", decided: "Release | Request") -> None:
             f"{decided.environment} serves {told(project, decided.serves)} since release "
             f"{decided.number} by {decided.by}" + (f": {decided.why}" if decided.why else ".")
         )
+        if decided.rollout is not None and decided.rollout.is_going_on:
+            click.echo(
+                f"It is {decided.rollout.told} of a rollout. `loopline watch` goes on when it may; "
+                "what it waits for says: loopline status"
+            )
         return
     missing = decided.needed - len(decided.approved_by)
     click.echo(

@@ -31,6 +31,9 @@ def command(as_json: bool, project: Path | None) -> None:
         lines["versions"] = f"{found['versions']}; {name}:{newest['number']} is the newest: {gate}"
     for environment, number in found["serving"].items():
         lines[environment] = "nothing" if number is None else f"serves {name}:{number}"
+    for rolling in found["rollouts"]:
+        place = rolling["environment"]
+        lines[place] += f"; {name}:{rolling['version']} is at {rolling['told']}"
     lines["findings"] = f"{len(found['findings'])} open" if found["findings"] else "none open"
     if found["last_action"]:
         done = found["last_action"]

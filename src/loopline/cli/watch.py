@@ -155,6 +155,13 @@ def _print(seen: "Pass", *, as_json: bool) -> None:
         _print_version(seen.project, watched)
     for title, lines in (
         ("open findings", [finding.message for finding in seen.findings]),
+        (
+            "rollout",
+            [
+                f"{seen.project}:{one.version} in {one.environment}: {one.told}"
+                for one in seen.rollouts
+            ],
+        ),
         ("done", [f"{one.kind} ({one.outcome}): {one.why}" for one in seen.actions]),
         ("note", list(seen.notes)),
     ):

@@ -265,10 +265,28 @@ class Environment(_Part):
 
     approvals: int = Field(0, ge=0, description="People other than the author who must approve.")
     rollout: list[Share] = Field(
-        default_factory=list, description="Traffic, step by step.", json_schema_extra=Idle
+        default_factory=list,
+        description="Shares of the callers that a new version gets, step by step, up to 100%; "
+        "everybody at once when absent.",
+    )
+    soak: Duration = Field(
+        timedelta(hours=1),
+        description="How long each step of the rollout lasts at least.",
+        json_schema_extra={"default": "1 hour"},
     )
     shadow: bool = Field(False, description="Score beside, unseen.", json_schema_extra=Idle)
     platform: str = Field("local", description="Where it runs.", json_schema_extra=Idle)
+
+    @model_validator(mode="after")
+    def _steps(self) -> "Environment":
+        steps = [float(share) for share in self.rollout]
+        if steps and (min(steps) <= 0 or sorted(set(steps)) != steps or steps[-1] != 1):
+            told = ", ".join(f"{step * 100:g}%" for step in steps)
+            raise ValueError(
+                "the steps of a rollout grow and end with everybody, as [5%, 50%, 100%]. "
+                f"These are {told}"
+            )
+        return self
 
 
 def _drift_limits() -> dict[Literal["psi", "jensen_shannon", "ks"], float]:

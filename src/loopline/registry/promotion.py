@@ -4,14 +4,15 @@ Every decision is taken inside the ledger's write transaction (`switch.py`), so 
 second sees what the first did. All can be repeated safely after a process was killed.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from loopline.contract.schema import Contract
 from loopline.errors import MoveRefusedError
-from loopline.registry import lifecycle, release, shares
-from loopline.registry.release import WHOLE, Part, Release
+from loopline.registry import lifecycle, release, rollout, shares
+from loopline.registry.release import WHOLE, Part, Release, Rollout
 from loopline.registry.shares import Serves
 from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import ModelVersion, Registry, Request, State
@@ -27,7 +28,7 @@ def release_to_dev(
         version = registry.find(name, state)
         _check_fit(state, version, "dev")
         serves = shares.placed((), version)
-        return _present(registry, state, serves, "dev") or Draft(serves, by, why)
+        return _present(registry, state, serves, None, "dev") or Draft(serves, by, why)
 
     released = switch(registry, "dev", decide, now)
     assert isinstance(released, Release)  # noqa: S101 - dev asks for no approval here
@@ -48,7 +49,8 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
     """Have environment `to` serve a version, or ask for the approvals that the contract wants.
 
     With `part` it gets a share of the callers beside what answers there, or none as a shadow,
-    which needs no approval. Safe to repeat: what serves or waits already is returned as it is.
+    which needs no approval. Where the contract has a rollout, everybody is the last of its steps,
+    and this is the first. Safe to repeat: what serves or waits already is returned as it is.
 
     Raises:
         UnknownVersionError, MoveRefusedError: there is no such version, or no such move.
@@ -60,14 +62,17 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
         lifecycle.check_move(version.name, to, contract.environments)
         _check_fit(state, version, to)
         history = state.releases.get(to)
-        serves = shares.placed(history[-1].serves if history else (), version, part)
-        if (present := _present(registry, state, serves, to)) is not None:
+        last = history[-1] if history else None
+        steps = contract.environments[to].rollout
+        given, taken = rollout.begun(last, version.number, part, steps)
+        serves = shares.placed(last.serves if last else (), version, given)
+        if (present := _present(registry, state, serves, taken, to)) is not None:
             return present
         if (because := state.rolled_back(to).get(version.number)) is not None:
             lifecycle.check_return(version.name, to, because=because, why=why)
         needed = contract.environments[to].approvals
         if needed == 0 or part.shadow:
-            return Draft(serves, by, why)
+            return Draft(serves, by, why, rollout=taken)
         request = state.requests.get((to, version.number))
         if request is None or request.part != part:
             request = Request(version.number, to, needed, by, why, iso(now), part=part)
@@ -79,7 +84,7 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
                 actor=by,
                 connection=connection,
             )
-        return _approved(serves, request, needed)
+        return _approved(Draft(serves, by, why, rollout=taken), request, needed)
 
     return switch(registry, to, decide, now)
 
@@ -177,7 +182,7 @@ def rollback(
                     f"loopline model promote NAME --to {environment}"
                 )
             rest = shares.placed((), state.version(good))
-        return Draft(rest, by, why, rolled_back=out)
+        return Draft(rest, by, why, rolled_back=out, rollout=rollout.kept(last, rest))
 
     released = switch(registry, environment, decide, now)
     assert isinstance(released, Release)  # noqa: S101 - a rollback never waits
@@ -214,26 +219,30 @@ def _check_fit(state: State, version: ModelVersion, to: str) -> None:
     )
 
 
-def _present(registry: Registry, state: State, serves: Serves, to: str) -> Release | None:
+def _present(
+    registry: Registry, state: State, serves: Serves, taken: Rollout | None, to: str
+) -> Release | None:
     """Return the release by which `to` serves just this already, if it does.
 
     Not where a document that is not ours has a higher number: servers refuse it, and only another
     release takes its place.
     """
     history = state.releases.get(to)
-    if not history or history[-1].serves != serves:
+    if not history:
         return None
     last = history[-1]
+    if last.serves != serves or rollout.going(last) != taken:
+        return None
     there = release.numbers(registry.objects, registry.project, to)
     return last if max(there, default=0) <= last.number else None
 
 
-def _approved(serves: Serves, request: Request, needed: int) -> Draft | Request:
+def _approved(draft: Draft, request: Request, needed: int) -> Draft | Request:
     if len(request.approved_by) < needed:
         return request
     approvers = " and ".join(request.approved_by)
     why = f"{request.why or 'promoted'} (asked for by {request.by}, approved by {approvers})"
-    return Draft(serves, request.approved_by[-1], why)
+    return replace(draft, by=request.approved_by[-1], why=why)
 
 
 def _waiting(state: State, version: ModelVersion, environment: str | None) -> Request:

@@ -26,7 +26,7 @@ def verify(registry: Registry) -> tuple[int, int]:
     seen = [document.ledger.partition(":") for document in documents if document.ledger]
     checked = registry.ledger.verify([(int(number), digest) for number, _, digest in seen])
     recorded = [one for history in registry.state().releases.values() for one in history]
-    for one in sorted({*documents, *recorded}, key=lambda one: (one.environment, one.number)):
+    for one in sorted([*documents, *recorded], key=lambda one: (one.environment, one.number)):
         name = f"Release {one.number} of {one.environment}"
         if one not in recorded:
             raise ReleaseError(

@@ -8,7 +8,8 @@ number: neither an edited copy nor a copy under another name is believed.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -32,10 +33,36 @@ class Part:
     """Asked too, and logged; it answers nobody."""
     arm: str = ""
     """What people call it in an A/B test."""
+    at_once: bool = False
+    """Everybody without the steps of a rollout, which begins only where nothing is said."""
 
 
 WHOLE = Part()
-"""Everybody."""
+"""Everybody; step by step, where the contract says so."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How far a version has come on its way to everybody, and what it held on the way."""
+
+    version: int
+    steps: tuple[float, ...]
+    """Its shares, growing, the last one 1: as the contract had them when it began."""
+    step: int
+    """At which it is, from 1."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What the step before rested on; empty for the first, and where a person went on."""
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether there is a step ahead."""
+        return self.step < len(self.steps)
+
+    @property
+    def told(self) -> str:
+        """Where it is, as people say it: `step 1 of 3 (5%)`."""
+        share = self.steps[self.step - 1] * 100
+        return f"step {self.step} of {len(self.steps)} ({share:.4g}%)"
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,8 @@ class Release:
     """The version that this release took out because it was bad."""
     ledger: str = ""
     """`NUMBER:HASH` of the ledger's last event: the signature holds the ledger to its history."""
+    rollout: Rollout | None = None
+    """The step that this release is; servers go by the shares alone."""
 
     @property
     def version(self) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from loopline.errors import ReleaseError
 from loopline.registry import release
-from loopline.registry.release import Release
+from loopline.registry.release import Release, Rollout
 from loopline.registry.shares import Serves
 from loopline.registry.versions import Registry, Request, State
 from loopline.store.ledger import iso
@@ -28,6 +28,7 @@ class Draft:
     by: str
     why: str
     rolled_back: int | None = None
+    rollout: Rollout | None = None
 
 
 Decision = Callable[[State, Connection], Draft | Release | Request]
@@ -93,6 +94,7 @@ def switch(
                 at=iso(now),
                 rolled_back=decided.rolled_back,
                 ledger=f"{number}:{digest}",
+                rollout=decided.rollout,
             ),
         )
         _record(registry, written, now, connection)

@@ -30,6 +30,8 @@ KINDS = (
     "promotion.approved",
     "release.written",
     "version.retired",
+    "rollout.paused",
+    "rollout.resumed",
 )
 """The kinds of event that the registry is made of."""
 
@@ -79,6 +81,17 @@ class Request:
     part: Part = WHOLE
 
 
+@dataclass(frozen=True)
+class Pause:
+    """A rollout that somebody stopped at its step."""
+
+    environment: str
+    version: int
+    by: str
+    why: str
+    at: str
+
+
 @dataclass
 class State:
     """What the registry's events add up to."""
@@ -90,6 +103,8 @@ class State:
     requests: dict[tuple[str, int], Request] = field(default_factory=dict)
     """By environment and version: what waits for approval."""
     retired: set[int] = field(default_factory=set)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    """By environment: the rollouts that stay where they are."""
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
@@ -109,10 +124,16 @@ class State:
             case "release.written":
                 written = msgspec.convert(payload, Release)
                 history = self.releases.setdefault(written.environment, [])
+                if not history or history[-1].rollout != written.rollout:
+                    self.pauses.pop(written.environment, None)
                 insort(history, written, key=lambda one: one.number)
                 # Whoever asked before had another state in mind, and must ask again.
                 for place in [place for place in self.requests if place[0] == written.environment]:
                     del self.requests[place]
+            case "rollout.paused":
+                self.pauses[payload["environment"]] = msgspec.convert(payload, Pause)
+            case "rollout.resumed":
+                self.pauses.pop(payload["environment"], None)
             case "version.retired":
                 self.retired.add(payload["version"])
                 for place in [place for place in self.requests if place[1] == payload["version"]]:

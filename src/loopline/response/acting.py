@@ -11,6 +11,7 @@ from loopline.contract.schema import Contract
 from loopline.errors import ChannelError, LooplineError, MoveRefusedError
 from loopline.monitoring.channels.base import Alert, Channel
 from loopline.registry.promotion import rollback
+from loopline.registry.rollout import advance
 from loopline.registry.versions import Registry
 from loopline.response.retraining import Outcome, Retrain, challenge
 from loopline.response.rules import DONE, FAILED, REFUSED, Action, Decision, action_id
@@ -74,6 +75,8 @@ class Acting:
             return self._alert(decision, environment, version)
         if decision.kind == "rollback":
             return self._roll_back(decision, environment, version, now)
+        if decision.kind == "advance":
+            return self._advance(decision, environment, now)
         return self._challenge(decision, environment, version, now)
 
     def _alert(self, decision: Decision, environment: str, version: int) -> Outcome:
@@ -108,6 +111,25 @@ class Acting:
         except LooplineError as error:  # a damaged bundle, say: people must hear of it all the same
             return Outcome(FAILED, f"{decision.why} Rolling back failed: {error}")
         return Outcome(DONE, decision.why, {"serves": released.version, "release": released.number})
+
+    def _advance(self, decision: Decision, environment: str, now: datetime) -> Outcome:
+        try:
+            released = advance(
+                self._registry,
+                environment,
+                after=decision.evidence["step"],
+                by=ACTOR,
+                why=decision.why,
+                now=now,
+                evidence=decision.evidence,
+            )
+        except MoveRefusedError as error:
+            return Outcome(REFUSED, f"{decision.why} {error}")
+        except LooplineError as error:
+            return Outcome(FAILED, f"{decision.why} The next step failed: {error}")
+        serves = [[served.version, served.share] for served in released.serves]
+        detail = {"serves": serves, "release": released.number, "evidence": decision.evidence}
+        return Outcome(DONE, decision.why, detail)
 
     def _challenge(
         self, decision: Decision, environment: str, version: int, now: datetime

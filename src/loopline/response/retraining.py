@@ -71,7 +71,9 @@ def challenge(  # noqa: PLR0913 - who, whom, where and when, by name
         why = f"{challenger.name} passed its gate, but could not be promoted: {error}"
         return Outcome(FAILED, why, detail)
     if isinstance(promoted, Release):
-        return Outcome(DONE, f"{challenger.name} passed its gate and took over.", detail)
+        going = promoted.rollout
+        did = f"is at {going.told} of its rollout" if going is not None else "took over"
+        return Outcome(DONE, f"{challenger.name} passed its gate and {did}.", detail)
     return Outcome(
         WAITING,
         f"{challenger.name} passed its gate and waits for {promoted.needed} approval(s): loopline "

@@ -8,7 +8,7 @@ itself.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ class Action:
 
     id: str
     kind: str
-    """`alert`, `retrain` or `rollback`."""
+    """`alert`, `retrain` or `rollback`; or `advance`, of a rollout."""
     rule: str
     findings: tuple[str, ...]
     environment: str
@@ -65,6 +65,8 @@ class Decision:
     outcome: str | None
     """None: do it; else why not, as an action's outcome."""
     why: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """What a step of a rollout rests on."""
 
 
 def action_id(kind: str, rule: str, environment: str, version: int, at: str) -> str:

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from loopline.errors import BundleRefusedError, ReleaseError, StoreError, UnknownVersionError
@@ -23,9 +23,12 @@ from loopline.monitoring.reference import References
 from loopline.monitoring.survey import Survey, Watched
 from loopline.pipeline.workspace import Workspace
 from loopline.registry import release
-from loopline.registry.release import Served
+from loopline.registry import rollout as registered
+from loopline.registry.release import Release
+from loopline.response import rollout
 from loopline.response.acting import ACTOR, Acting
 from loopline.response.retraining import Retrain
+from loopline.response.rollout import Progress
 from loopline.response.rules import Action, Situation, decide
 from loopline.store.ledger import iso
 
@@ -49,6 +52,8 @@ class Pass:
     news: tuple[Finding, ...] = ()
     """Those opened, updated or resolved by this pass."""
     actions: tuple[Action, ...] = ()
+    rollouts: tuple[Progress, ...] = ()
+    """Where the rollouts were that go on, and what each waited for."""
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 
@@ -94,9 +99,12 @@ class Watch:
         watched: list[Watched] = []
         judged: list[Finding] = []
         serving: dict[str, set[int]] = {}
+        released: list[Release] = []
         for environment in release.environments(self._space.objects, self._project):
             try:
-                serves = self._serves(environment)
+                last = self._latest(environment)
+                released += [] if last is None else [last]
+                serves = () if last is None else last.serves
                 serving[environment] = {served.version for served in serves}
                 for served in serves:
                     reference = self._references(served.version)
@@ -109,9 +117,13 @@ class Watch:
                         notes.append(f"The goals of {name} are not judged: {why}.")
             except (ReleaseError, BundleRefusedError, UnknownVersionError) as error:
                 notes.append(f"{environment} cannot be watched: {error}")
+        judged += self._compare(released, watched, now)
+        judged += rollout.over(self._findings.open().values(), released)
         news = self._findings.record(judged, now=now)
         promised = goals.promised(self._space.contract)
         news += self._findings.close(serving, promised, now=now)
+        actions = [action for one in watched for action in self._respond(one, now)]
+        rollouts, taken = self._roll_out(released, watched, known, now)
         return Pass(
             project=self._project,
             at=iso(now),
@@ -121,14 +133,64 @@ class Watch:
             watched=tuple(watched),
             findings=tuple(self._findings.open().values()),
             news=tuple(news),
-            actions=tuple(action for one in watched for action in self._respond(one, now)),
+            actions=(*actions, *taken),
+            rollouts=tuple(rollouts),
             notes=tuple(notes),
         )
 
-    def _serves(self, environment: str) -> tuple[Served, ...]:
+    def _latest(self, environment: str) -> Release | None:
         space = self._space
-        released = release.latest(space.objects, space.keys, self._project, environment)
-        return () if released is None else released.serves
+        return release.latest(space.objects, space.keys, self._project, environment)
+
+    def _compare(
+        self, released: Sequence[Release], watched: Sequence[Watched], now: datetime
+    ) -> list[Finding]:
+        """Judge each version that is rolled out beside the one it is to replace."""
+        judged = []
+        for last in released:
+            going = registered.going(last)
+            if going is None:
+                continue
+            own = rollout.of(watched, last.environment, going.version)
+            other = rollout.beside(watched, last.environment, going.version)
+            if own is not None and other is not None:
+                judged.append(rollout.compare(self._space.contract, own, other, now))
+        return judged
+
+    def _roll_out(
+        self,
+        released: Sequence[Release],
+        watched: Sequence[Watched],
+        known: Labels,
+        now: datetime,
+    ) -> tuple[list[Progress], list[Action]]:
+        """Take each rollout a step further, or its version out; or say what it waits for."""
+        contract, found, actions = self._space.contract, [], []
+        if all(registered.going(last) is None for last in released):
+            return [], []
+        state = self._space.registry.state()  # a rule may just have rolled back
+        for last in released:
+            environment = last.environment
+            seen = rollout.progress(contract, self._space.tables, state, environment, known, now)
+            if seen is None:
+                continue
+            history = state.releases[environment]
+            seen, decision = rollout.decide(
+                contract,
+                seen,
+                watched,
+                self._findings.open().values(),
+                is_returned=any(one.rolled_back == seen.version for one in history),
+            )
+            found.append(seen)
+            if decision is None or not rollout.is_due(decision, seen, self._acting.history(), now):
+                continue
+            done = self._acting.act(decision, environment, seen.version, now)
+            actions.append(done)
+            if decision.kind == "rollback":
+                told = replace(decision, kind="alert", why=done.why)
+                actions.append(self._acting.act(told, environment, seen.version, now))
+        return found, actions
 
     def _respond(self, seen: Watched, now: datetime) -> list[Action]:
         if seen.shadow or seen.share == 0:

@@ -7,6 +7,7 @@ durable is promised.
 
 import os
 import time
+from contextvars import ContextVar
 
 import msgspec
 
@@ -20,6 +21,9 @@ from loopline.serving.metrics import Metrics
 from loopline.serving.router import Router
 from loopline.serving.rows import Rows
 from loopline.serving.shadows import Question, Shadows
+
+_asked: ContextVar[int | None] = ContextVar("asked")
+"""Which version a request was given to; each request is a task, so it has its own."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +76,7 @@ class Path:
         """
         started = time.perf_counter_ns()
         arrival = time.time_ns() // 1000
+        _asked.set(None)
         self._number = (self._number + 1) & 0xFFF  # two requests may share a microsecond
         request_id = f"{arrival:013x}{self._number:03x}{self._process}"
         try:
@@ -81,6 +86,7 @@ class Path:
                 model = self.router.choose(self._key(dialect, body, content) or request_id)
             else:
                 model = self.router.choose(key or request_id)
+            _asked.set(model.version)
             call = model.dialects[dialect].read(body, content)
             outputs, rows = await model.answer(call)
         except RecursionError:  # deep enough to be read, too deep to be shown in a message
@@ -152,8 +158,8 @@ class Path:
     def failed(self, kind: str, status: int, latency: int) -> None:
         """Log a prediction request that got `status` after `latency` microseconds."""
         arrival = self._seen if self._replay and self._seen else time.time_ns() // 1000
-        # The version that answers most: a request that failed may have reached none.
-        version = self.router.release.version
+        # What failed before a version was chosen goes by the one that answers most.
+        version = _asked.get(None) or self.router.release.version
         self.log.append(["e", arrival, kind, status, latency, version])
         self.metrics.errors[kind] += 1
 
