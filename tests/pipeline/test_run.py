@@ -1,5 +1,6 @@
 """The whole way from data to a registered version: the same each time, whatever interrupts it."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -286,19 +287,16 @@ def test_a_champion_with_a_changed_bundle_stops_the_run(credit_project: Path) ->
 
 OWN = """
 from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-class TeamsOwn(LogisticRegression):
-    pass  # may answer in any way, for all that anybody can tell from outside
 
 def build(seed):
     columns = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include=float)),
         (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude=float)),
     )
-    return make_pipeline(columns, TeamsOwn())
+    return make_pipeline(columns, KNeighborsClassifier(15 + seed % 2))
 """
 
 
@@ -317,10 +315,114 @@ def test_an_estimator_without_a_plan_is_registered_with_the_reason_and_can_be_ch
     assert (own.version.runtime, own.report.parity) == ("original", {})
     assert "plan.json" not in bundle.listed
     [warning] = [text for text in own.warnings if text.startswith("No exact plan: ")]
-    assert "TeamsOwn" in warning
+    assert "KNeighborsClassifier" in warning
     assert "it has no exact plan" in bundle.file("card.md").decode()
     assert again.report.champion == "credit:2"
     assert again.report.champion_metrics == again.report.metrics
+
+
+NETWORK = """
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+class Net:
+    # What a network is to Loopline: weights in float32, and what it exports. A text counts as the
+    # share of its rows that were positive.
+    def fit(self, frame, truth):
+        self.classes_ = np.array([0, 1])
+        self.shares = {
+            name: {text: float(truth[frame[name] == text].mean()) for text in frame[name].unique()}
+            for name in frame.select_dtypes(exclude=float)
+        }
+        rows = self.rows(frame)
+        self.mean, self.spread = rows.mean(0), rows.std(0)
+        scaled = np.column_stack([(rows - self.mean) / self.spread, np.ones(len(rows))])
+        self.weights = np.linalg.lstsq(scaled, 4.0 * truth - 2, rcond=None)[0].astype(np.float32)
+        self.names = list(frame.columns)
+        return self
+
+    def rows(self, frame):
+        columns = [
+            frame[name].map(lambda text: self.shares[name].get(text, 0.5))
+            if name in self.shares
+            else frame[name]
+            for name in frame.columns
+        ]
+        return np.column_stack(columns).astype(np.float32)
+
+    def predict_proba(self, frame):
+        rows = (self.rows(frame) - self.mean) / self.spread
+        sums = rows @ self.weights[:-1] + self.weights[-1]
+        share = 1 / (1 + np.exp(-sums.astype(np.float64)))
+        return np.column_stack([1 - share, share])
+
+    def to_onnx(self):
+        make, value = helper.make_node, helper.make_tensor_value_info
+        nodes, sums, inputs, kept = [], ["bias"], [], {"bias": self.weights[-1:]}
+        for name, mean, spread, weight in zip(self.names, self.mean, self.spread, self.weights):
+            known, number = self.shares.get(name), name
+            kind = TensorProto.STRING if known else TensorProto.FLOAT
+            inputs.append(value(name, kind, [None, 1]))
+            if known:
+                number = f"{name} share"
+                nodes.append(
+                    make("LabelEncoder", [name], [number], domain="ai.onnx.ml", default_float=0.5,
+                         keys_strings=list(known), values_floats=list(known.values()))
+                )
+            kept |= {f"{name} mean": mean[None], f"{name} by": (weight / spread)[None]}
+            nodes.append(make("Sub", [number, f"{name} mean"], [f"{name} away"]))
+            nodes.append(make("Mul", [f"{name} away", f"{name} by"], [f"{name} part"]))
+            sums.append(f"{name} part")
+        nodes += [make("Sum", sums, ["sum"]), make("Sigmoid", ["sum"], ["probability"])]
+        outputs = [value("probability", TensorProto.FLOAT, [None, 1])]
+        weights = [numpy_helper.from_array(array, name) for name, array in kept.items()]
+        graph = helper.make_graph(nodes, "net", inputs, outputs, weights)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+def build():
+    return Net()
+"""
+
+
+def test_a_network_that_agrees_answers_without_its_original_and_can_be_champion(
+    credit_project: Path,
+) -> None:
+    change_contract(credit_project, "candidates: [linear], trials: 3", "train: model.py:build")
+    (credit_project / "model.py").write_text(NETWORK)
+
+    own = once(credit_project)
+    space = Workspace.open(credit_project)
+    promote(space.registry, 2, "production", by="ada", why="own", now=NOW, contract=space.contract)
+    again = once(credit_project, release=False)
+
+    bundle = open_bundle(space.objects, space.keys, own.version.bundle, own.version.bundle_digest)
+    assert own.version.runtime == "onnx"
+    assert own.report.parity["agreed"]
+    assert own.report.parity["tolerance"] == 1e-5
+    assert 0 < own.report.parity["largest_difference"] < 1e-5
+    assert bundle.network is not None
+    assert "network, proven to 1e-05" in bundle.file("card.md").decode()
+    assert again.report.champion == "credit:2"
+    assert again.report.champion_metrics == again.report.metrics
+
+
+def test_a_network_that_differs_does_not_answer_and_the_card_says_how_far_it_is_off(
+    credit_project: Path,
+) -> None:
+    change_contract(credit_project, "candidates: [linear], trials: 3", "train: model.py:build")
+    shifted = NETWORK.replace('{"bias": self.weights[-1:]}', '{"bias": self.weights[-1:] + 0.4}')
+    (credit_project / "model.py").write_text(shifted)
+
+    own = once(credit_project)
+
+    space = Workspace.open(credit_project)
+    bundle = open_bundle(space.objects, space.keys, own.version.bundle, own.version.bundle_digest)
+    assert (own.version.runtime, "model.onnx" in bundle.listed) == ("original", False)
+    assert re.search(
+        r"its network differs: [1-9]\d* labels flipped, largest difference 0\.1 of 1e-05 allowed",
+        bundle.file("card.md").decode(),
+    )
 
 
 def test_rows_that_fail_a_blocking_check_are_set_apart_and_counted(

@@ -89,6 +89,14 @@ def test_an_original_without_a_plan_answers_from_its_worker(serve, late, tensors
     np.testing.assert_allclose(again["probability"]["data"], expected[:1], atol=1e-12)
 
 
+def test_an_original_that_takes_no_missing_value_is_loaded_all_the_same(serve, adding, tensors):
+    client = serve(adding, with_plan=False)
+
+    answer = _outputs(_infer(client, adding, tensors, [{"a": 1.0, "b": 2.0}]))
+
+    assert answer["prediction"]["data"] == [3.0]
+
+
 def test_a_prediction_is_logged_with_its_inputs_output_version_and_ids(serve, late, tensors):
     client = serve(late)
     before = time.time_ns() // 1000

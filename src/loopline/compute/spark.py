@@ -5,8 +5,10 @@ what trained it. Executors read their pieces and write their parts themselves, s
 must be where they can reach them; only receipts come back.
 """
 
+import contextlib
 import pickle
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,10 @@ class _Failed:
         self.error = error
 
 
+def _raise(error: Exception, _item: Any) -> Any:
+    raise error
+
+
 class _Mapped:
     """What `mapInArrow` is given."""
 
@@ -79,7 +85,11 @@ class _Mapped:
         from loopline.errors import LooplineError
 
         work: Work[Any, Any] = pickle.loads(self._sent.value)  # noqa: S301 - our own broadcast
-        with work.open() as do:
+        with contextlib.ExitStack() as opened:
+            try:
+                do = opened.enter_context(work.open())
+            except LooplineError as error:
+                do = partial(_raise, error)
             for batch in batches:
                 done = []
                 for item in batch.column("item").to_pylist():

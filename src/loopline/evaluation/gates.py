@@ -182,7 +182,7 @@ def _parity(report: Report) -> Iterator[GateResult]:
     found = report.parity
     largest = float(found["largest_difference"])
     reason = (
-        f"On {found['rows']:,} held-out and {found['hostile_rows']:,} hostile rows the plan "
+        f"On {found['rows']:,} held-out and {found['hostile_rows']:,} hostile rows the answer "
         f"differs from the original by at most {largest:.2g} and flips {found['flipped']:,} labels."
     )
     name = "the plan agrees with the original"

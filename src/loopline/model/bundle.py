@@ -18,6 +18,7 @@ import msgspec
 from loopline.errors import AlreadyExistsError, BundleRefusedError
 from loopline.governance.signing import Keys
 from loopline.model.plan import Plan
+from loopline.model.runtimes.onnx import OnnxRuntime
 from loopline.model.signature import Signature
 from loopline.store.objects import Objects
 
@@ -29,7 +30,7 @@ FILES = frozenset(
     {
         "signature.json", "plan.json", "plan.bin", "original.pkl", "profile.bin", "run.json",
         "report.json", "snapshot.json", "parity.json", "environment.json", "contract.yaml",
-        "baseline.json", "card.md", "taught.bin",
+        "baseline.json", "card.md", "taught.bin", "model.onnx",
     }
 )  # fmt: skip
 """Every file a bundle may hold beside its manifest and the manifest's signature."""
@@ -77,6 +78,17 @@ class Bundle:
         if "plan.json" not in self.listed:
             return None
         return Plan.from_files({name: self.file(name) for name in ("plan.json", "plan.bin")})
+
+    @cached_property
+    def network(self) -> OnnxRuntime | None:
+        """The network that answers, or None where a plan or the original does.
+
+        Raises:
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        if "model.onnx" not in self.listed:
+            return None
+        return OnnxRuntime(self.file("model.onnx"), self.signature)
 
     def profile(self) -> "Profile":
         """Return the reference profile: inputs and outputs as they were at training."""
@@ -163,9 +175,11 @@ def _unlisted(objects: Objects, prefix: str, listed: Iterable[str]) -> list[str]
 def version_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of what a version answers: its plan, signature and threshold.
 
-    Without a plan the original's bytes stand for it.
+    Without a plan the network's or the original's bytes stand for it.
     """
-    parts = ["plan.json", "plan.bin"] if "plan.json" in files else ["original.pkl"]
+    parts = ["model.onnx"] if "model.onnx" in files else ["original.pkl"]
+    if "plan.json" in files:
+        parts = ["plan.json", "plan.bin"]
     total = hashlib.sha256()
     for name in ("signature.json", *parts):
         total.update(f"{name} {len(files[name])}\n".encode())

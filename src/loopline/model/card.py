@@ -7,6 +7,8 @@ al., Model Cards for Model Reporting (2019).
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from loopline.model.parity import TOLERANCE
+
 
 def card(
     problem: dict[str, Any],
@@ -65,10 +67,15 @@ def _model(run: dict[str, Any], report: dict[str, Any], refusal: str | None) -> 
         yield f"- Answers by its original, since it has no exact plan: {_plain(refusal)}"
     elif proof:
         yield (
-            f"- Answers by its exact plan: over {proof['rows']:,} held-out and "
+            f"- Answers by its {_runtime(proof)}: over {proof['rows']:,} held-out and "
             f"{proof['hostile_rows']:,} hostile rows it differs from the original by at most "
             f"{proof['largest_difference']:.1g} and flips {proof['flipped']} labels"
         )
+
+
+def _runtime(proof: dict[str, Any]) -> str:
+    tolerance = proof.get("tolerance", TOLERANCE)
+    return "exact plan" if tolerance <= TOLERANCE else f"network, proven to {tolerance:g}"
 
 
 def _measured(report: dict[str, Any]) -> Iterator[str]:

@@ -7,14 +7,14 @@ value changed, or with several. Where the original refuses a row, the plan must 
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from loopline.data.columns import Columns
 from loopline.errors import ParityError
 from loopline.model.original import Original
-from loopline.model.plan import Plan
+from loopline.model.runtimes.onnx import UNSEEN, OnnxRuntime
 from loopline.model.signature import Feature, Signature, decide, matrix
 
 TOLERANCE = 1e-12
@@ -24,7 +24,6 @@ _THRESHOLDS = 20  # tried of each column; a seeded sample where there are more
 _CATEGORIES = 20  # likewise
 _MIXED_ROWS = 500
 _REFUSED_ROWS = 10  # of a kind are shown to the original one by one
-_UNSEEN = "\x00 a value that no training row had"
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,29 @@ class Parity:
     agreed: bool
     refused: tuple[str, ...] = ()
     """Kinds of hostile rows of which both refuse some, and what the original says."""
+    tolerance: float = TOLERANCE
+    """Largest difference allowed."""
 
 
-def prove(plan: Plan, original: Original, signature: Signature, columns: Columns) -> Parity:
+class Answers(Protocol):
+    """What is proven: a plan, or a network."""
+
+    def score_what_can_be(self, matrix: np.ndarray) -> np.ndarray:
+        """Score a matrix; a row that is refused has NaN for its scores."""
+        ...
+
+    def thresholds(self, column: int) -> np.ndarray:
+        """Return the values of an input column at which the answer turns."""
+        ...
+
+
+def prove(
+    plan: Answers,
+    original: Original,
+    signature: Signature,
+    columns: Columns,
+    tolerance: float = TOLERANCE,
+) -> Parity:
     """Compare `plan` with `original` on the rows of `columns` and on hostile rows made from them.
 
     Raises:
@@ -61,7 +80,10 @@ def prove(plan: Plan, original: Original, signature: Signature, columns: Columns
         warnings.simplefilter("ignore")  # of encoders, about the categories they do not know
         expected = original.scores(columns)
         proof = _Proof(plan, original, signature, float(np.median(np.abs(expected))))
-        proof.compare(plan.score_what_can_be(seen), expected)
+        if isinstance(plan, OnnxRuntime):  # it sees texts, where a plan sees their codes
+            proof.compare(plan.score_columns(columns), expected)
+        else:
+            proof.compare(plan.score_what_can_be(seen), expected)
         for kind, rows in hostile.items():
             proof.try_rows(kind, rows)
     return Parity(
@@ -69,15 +91,18 @@ def prove(plan: Plan, original: Original, signature: Signature, columns: Columns
         hostile_rows=sum(map(len, hostile.values())),
         largest_difference=proof.largest,
         flipped=proof.flipped,
-        agreed=proof.largest <= TOLERANCE and proof.flipped == 0,
+        agreed=proof.largest <= tolerance and proof.flipped == 0,
         refused=tuple(proof.refused),
+        tolerance=tolerance,
     )
 
 
 class _Proof:
     """Compares, and keeps the worst."""
 
-    def __init__(self, plan: Plan, original: Original, signature: Signature, usual: float) -> None:
+    def __init__(
+        self, plan: Answers, original: Original, signature: Signature, usual: float
+    ) -> None:
         self._plan, self._original, self._signature = plan, original, signature
         self._usual = usual
         """The size of an ordinary prediction, below which differences are not relative."""
@@ -133,7 +158,7 @@ def _said(kind: str, error: Exception) -> str:
 
 
 def _hostile(
-    plan: Plan, signature: Signature, seen: np.ndarray, generator: np.random.Generator
+    plan: Answers, signature: Signature, seen: np.ndarray, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Return rows by kind."""
     changes: dict[str, list[tuple[int, float]]] = {}
@@ -160,7 +185,7 @@ def _hostile(
 
 
 def _values(
-    plan: Plan, feature: Feature, column: int, values: np.ndarray, generator: np.random.Generator
+    plan: Answers, feature: Feature, column: int, values: np.ndarray, generator: np.random.Generator
 ) -> dict[str, list[float]]:
     """Return hostile values of one column, by kind."""
     if feature.kind == "category":
@@ -218,7 +243,7 @@ def _inputs(original: Original, signature: Signature, rows: np.ndarray) -> Any:
     for place, feature in enumerate(signature.features):
         values: Any = rows[:, place]
         if feature.kind == "category":
-            texts = [_UNSEEN, *feature.categories]
+            texts = [UNSEEN, *feature.categories]
             values = pd.Series(
                 [code if np.isnan(code) else texts[int(code)] for code in values.tolist()],
                 dtype=object,

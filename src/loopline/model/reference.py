@@ -36,7 +36,8 @@ _PAGE = """<!-- Made from compile/ by `python -m loopline.model.reference docs/r
 
 A version answers by its **plan**, arrays that a small kernel runs in float64, where every step of
 the estimator stands on this page and the plan is proven to agree. Else the **original** answers, in
-a worker process of its own: the same routes, the same log, a slower answer. `loopline run` says
+a worker process of its own: the same routes, the same log, a slower answer; or a
+[network](../how-to/your-own-estimator.md#a-network) that the estimator exports. `loopline run` says
 which: its line `plan` is either the proof or the reason why there is none, and `model list` shows
 it as `runtime`. Nothing here is needed to train: any estimator of scikit-learn's kind will do.
 
@@ -48,6 +49,11 @@ It stands if no label flips at the version's threshold and no probability differ
 {tolerance:g} (a regression's prediction: relative to its size). Where the original refuses a row,
 the plan must too. A plan that fails is not used; the original answers, and the difference is the
 reason.
+
+Some pipelines are exact but for values that lie on a turn to the last bit. Where trees or bins come
+after a logarithm or a power, the plan puts their question before it, at the very number where it
+turns. Where they come after splines, projections or products, the proof finds such values or it
+does not; if it does, the original answers.
 
 ## Steps
 
@@ -66,10 +72,10 @@ like, with `passthrough` and `drop`, and with `set_output` where a later step ch
 
 ## Models of other libraries
 
-Install what trains them: `pip install "loopline[lightgbm]"` or `pip install "loopline[xgboost]"`. A plan needs
-neither to answer. XGBoost works in float32 throughout, and its plan does the same operations in the
-same order, so its answers are equal; without the compiled kernel the last float32 digit may differ,
-and then the original answers.
+Install what trains them: `pip install "loopline[lightgbm]"` or `pip install "loopline[xgboost]"`. A
+plan needs neither to answer. XGBoost works in float32 throughout, and its plan does the same
+operations in the same order, so its answers are equal; without the compiled kernel the last float32
+digit may differ, and then the original answers.
 
 | model | what to know |
 | --- | --- |

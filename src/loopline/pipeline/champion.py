@@ -51,6 +51,8 @@ def champion(
         return Champion(note=f"{begin} it needs {needs}, which this contract does not have.")
     if bundle.plan is not None:
         scores = bundle.plan.score(matrix(known, columns))
+    elif bundle.network is not None:
+        scores = bundle.network.score(columns)
     else:
         place = (version.bundle, version.bundle_digest)
         scores = load_original(workspace.objects, workspace.keys, *place).scores(columns)

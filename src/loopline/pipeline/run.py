@@ -36,6 +36,7 @@ from loopline.model.compile.estimator import compile_plan
 from loopline.model.original import Original
 from loopline.model.parity import Parity, prove
 from loopline.model.plan import Plan
+from loopline.model.runtimes.onnx import TOLERANCE, OnnxRuntime, exported
 from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Signature, matrix, outputs
 from loopline.pipeline import cache
@@ -198,12 +199,21 @@ class _Made:
     plan: Plan | None
     refusal: str | None
     parity: Parity | None
+    network: OnnxRuntime | None = None
+    """What the estimator exported, where it agrees and there is no plan."""
 
     def score(self, columns: Columns) -> np.ndarray:
         """Answer as the version will when it serves."""
-        if self.plan is None:
-            return self.original.scores(columns)
-        return self.plan.score(matrix(self.signature, columns))
+        if self.plan is not None:
+            return self.plan.score(matrix(self.signature, columns))
+        if self.network is not None:
+            return self.network.score(columns)
+        return self.original.scores(columns)
+
+    @property
+    def runtime(self) -> str:
+        """What answers: `plan`, `onnx` or `original`."""
+        return "plan" if self.plan else "onnx" if self.network else "original"
 
 
 def _prove(trained: Trained, material: Material, progress: Progress) -> _Made:
@@ -218,8 +228,8 @@ def _prove(trained: Trained, material: Material, progress: Progress) -> _Made:
     try:
         plan = compile_plan(original.estimator, signature, original.takes)
     except PlanRefusedError as error:
-        progress("plan", f"none: {error}; the original answers")
-        return _Made(trained.run, original, signature, None, str(error), None)
+        made = _Made(trained.run, original, signature, None, str(error), None)
+        return _prove_network(made, material, progress)
     parity = prove(plan, original, signature, material.rows(material.test))
     progress(
         "plan",
@@ -231,8 +241,32 @@ def _prove(trained: Trained, material: Material, progress: Progress) -> _Made:
             f"the plan differs from the original by {parity.largest_difference:.2g} and flips "
             f"{parity.flipped} labels"
         )
-        return _Made(trained.run, original, signature, None, reason, None)
+        made = _Made(trained.run, original, signature, None, reason, None)
+        return _prove_network(made, material, progress)
     return _Made(trained.run, original, signature, plan, None, parity)
+
+
+def _prove_network(made: _Made, material: Material, progress: Progress) -> _Made:
+    """Prove the network that an estimator without a plan offers, if it offers one."""
+    try:
+        content = exported(made.original.estimator)
+        if content is None:
+            progress("plan", f"none: {made.refusal}; the original answers")
+            return made
+        network = OnnxRuntime(content, made.signature)
+        test = material.rows(material.test)
+        parity = prove(network, made.original, made.signature, test, TOLERANCE)
+    except PlanRefusedError as error:
+        progress("onnx", f"refused: {error}; the original answers")
+        return replace(made, refusal=f"its network is refused: {error}")
+    found = (
+        f"{parity.flipped} labels flipped, largest difference {parity.largest_difference:.1g} "
+        f"of {TOLERANCE:g} allowed"
+    )
+    progress("onnx", f"{parity.rows:,} held-out and {parity.hostile_rows:,} hostile rows, {found}")
+    if not parity.agreed:
+        return replace(made, refusal=f"its network differs: {found}")
+    return replace(made, refusal=None, parity=parity, network=network)
 
 
 def _evaluate(
@@ -282,6 +316,8 @@ def _register(
     }
     if made.plan is not None:
         files |= made.plan.to_files()
+    if made.network is not None:
+        files["model.onnx"] = made.network.content
     if made.parity is not None:
         files["parity.json"] = encode(made.parity)
     if baseline.kept is not None:
@@ -295,7 +331,7 @@ def _register(
         bundle_digest=write(workspace.objects, workspace.keys, prefix, files),
         run=made.run.id,
         snapshot=material.snapshot.id,
-        runtime="original" if made.plan is None else "plan",
+        runtime=made.runtime,
         reasons=report.reasons,
         now=now,
     )

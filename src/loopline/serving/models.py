@@ -9,6 +9,7 @@ from loopline.errors import RequestError, RuntimeUnavailableError, TooManyRowsEr
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle
 from loopline.model.plan import Plan
+from loopline.model.runtimes.onnx import OnnxRuntime
 from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature
 from loopline.registry.release import Served
@@ -32,7 +33,7 @@ class Model:
         signature: Signature,
         *,
         plan: Plan | None,
-        worker: OriginalRuntime | None,
+        worker: OriginalRuntime | OnnxRuntime | None,
         seconds: float = 30.0,
     ) -> None:
         """Take a plan, or the worker of an original, which callers wait for so many seconds."""
@@ -63,8 +64,10 @@ class Model:
 
     @property
     def runtime(self) -> str:
-        """What answers: `plan` or `original`."""
-        return "original" if self._plan is None else "plan"
+        """What answers: `plan`, `onnx` or `original`."""
+        if self._plan is not None:
+            return "plan"
+        return "onnx" if isinstance(self._worker, OnnxRuntime) else "original"
 
     async def answer(self, call: Call) -> tuple[Outputs, Rows]:
         """Read, score and decide the rows of one call.
@@ -128,15 +131,11 @@ class Model:
         """
         inputs = len(self.signature.inputs)
         rows = self.reader.one([None] * inputs)
-        if self._worker is None:
-            with contextlib.suppress(RequestError):  # a plan that fills no gaps refuses such a row
+        with contextlib.suppress(RequestError):  # a model that fills no gaps refuses such a row
+            if self._worker is None:
                 self.outputs(self._score_row())
-            return
-        try:
-            self._worker.score(rows.columns)
-        except RuntimeUnavailableError:
-            if self._worker.process_id is None:  # one that only refuses such a row is fine
-                raise
+            else:
+                self._worker.score(rows.columns)
 
 
 def load(served: Served, objects: Objects, keys: Keys, settings: Settings) -> Model:
@@ -147,8 +146,9 @@ def load(served: Served, objects: Objects, keys: Keys, settings: Settings) -> Mo
         RuntimeUnavailableError: the original's worker does not start.
     """
     bundle = open_bundle(objects, keys, served.bundle, served.bundle_digest)
-    plan, worker, seconds = bundle.plan, None, settings.timeout_seconds
-    if plan is None:
+    plan, seconds = bundle.plan, settings.timeout_seconds
+    worker: OriginalRuntime | OnnxRuntime | None = bundle.network
+    if plan is None and worker is None:
         worker = OriginalRuntime(
             bundle, settings.home, settings.store_url, settings.environment, seconds=seconds
         )

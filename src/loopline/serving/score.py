@@ -286,6 +286,8 @@ def _recipe(bundle: Bundle, served: Served, settings: Settings, compute: Compute
     if bundle.plan is not None:
         files = {name: bundle.file(name) for name in ("plan.json", "plan.bin")}
         return Recipe(bundle.signature, served.version, files)
+    if bundle.network is not None:
+        return Recipe(bundle.signature, served.version, None, network=bundle.network.content)
     if compute.name.startswith("Spark"):
         raise ServingError(
             f"{bundle.signature.project}:{served.version} is answered by its original, in a worker "

@@ -14,6 +14,7 @@ import pyarrow as pa
 from loopline.data.columns import Columns
 from loopline.errors import RequestError
 from loopline.model.plan import Plan
+from loopline.model.runtimes.onnx import OnnxRuntime
 from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature, decide_places
 from loopline.serving.arrow_rows import ArrowReader, Batch, whole
@@ -47,7 +48,8 @@ class Recipe:
     version: int
     plan: dict[str, bytes] | None
     worker: Callable[[], OriginalRuntime] | None = field(default=None, compare=False)
-    """Starts the process that answers where there is no plan; cannot travel."""
+    """Starts the process that answers where there is neither plan nor network; cannot travel."""
+    network: bytes | None = None
 
     @contextlib.contextmanager
     def open(self, *, reads_all: bool = False) -> Iterator["Scoring"]:
@@ -55,7 +57,11 @@ class Recipe:
         if self.plan is not None:
             yield Scoring(self.signature, Plan.from_files(self.plan), None, reads_all=reads_all)
             return
-        assert self.worker is not None  # noqa: S101 - a version without a plan has a worker
+        if self.network is not None:
+            network = OnnxRuntime(self.network, self.signature)
+            yield Scoring(self.signature, None, network, reads_all=reads_all)
+            return
+        assert self.worker is not None  # noqa: S101 - a version without either has a worker
         with contextlib.closing(self.worker()) as worker:
             yield Scoring(self.signature, None, worker, reads_all=reads_all)
 
@@ -67,7 +73,7 @@ class Scoring:
         self,
         signature: Signature,
         plan: Plan | None,
-        worker: OriginalRuntime | None,
+        worker: OriginalRuntime | OnnxRuntime | None,
         *,
         reads_all: bool,
     ) -> None:
@@ -93,9 +99,11 @@ class Scoring:
                 (row, self._reader.reasons(batch, read, row))
                 for row in np.flatnonzero(read.refused).tolist()
             ]
+        said: dict[int, str] = {}
         if self._plan is not None:
             scores, answered = self._by_plan(self._plan, read, chosen)
-            said = dict[int, str]()
+        elif isinstance(self._worker, OnnxRuntime):
+            scores, answered = self._by_network(self._worker, read, chosen)
         else:
             scores, answered, said = self._by_worker(read, chosen, batch.num_rows)
         if answered is not None:
@@ -113,9 +121,23 @@ class Scoring:
         self, plan: Plan, read: Batch, chosen: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         assert read.matrix is not None  # noqa: S101 - the reader makes one for a plan
-        scores = plan.score_what_can_be(read.matrix if chosen is None else read.matrix[chosen])
-        unanswered = np.isnan(scores) if scores.ndim == 1 else np.isnan(scores).any(axis=1)
-        return scores, ~unanswered if unanswered.any() else None
+        return _answered(
+            plan.score_what_can_be(read.matrix if chosen is None else read.matrix[chosen])
+        )
+
+    def _by_network(
+        self, network: OnnxRuntime, read: Batch, chosen: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        columns = whole(read.columns, self._names, chosen)
+        rows = len(next(iter(columns.values())))
+        parts = [
+            network.score_columns(
+                {name: columns[name][start : start + AT_ONCE] for name in columns}
+            )
+            for start in range(0, rows, AT_ONCE)
+        ]
+        wide = (len(self.signature.classes),) if self.signature.task == "multiclass" else ()
+        return _answered(np.concatenate([np.empty((0, *wide)), *parts]))
 
     def _by_worker(
         self, read: Batch, chosen: np.ndarray | None, rows: int
@@ -166,3 +188,9 @@ class Scoring:
         if self.signature.task == "regression":
             return None
         return self._classes.take(pa.array(decide_places(self.signature, scores)))
+
+
+def _answered(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the scores, and which rows have some; None where all have."""
+    unanswered = np.isnan(scores) if scores.ndim == 1 else np.isnan(scores).any(axis=1)
+    return scores, ~unanswered if unanswered.any() else None

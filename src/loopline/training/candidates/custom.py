@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from loopline.errors import TrainingError
+from loopline.extras import require
 from loopline.training.candidates.base import Parameters, Range, Takes, Task
 
 __all__ = ["Custom"]
@@ -40,6 +41,7 @@ class Custom:
 
         Raises:
             TrainingError: the file or the function is missing or fails; names file and line.
+            MissingExtraError: it offers a network, and ONNX Runtime is not installed.
         """
         where = task.contract.model.train or ""
         function = self._function(where)
@@ -54,6 +56,8 @@ class Custom:
         given = {each.name: offered[each.name] for each in asked if each.name in offered}
         with blamed(self._root, where):
             estimator = function(**given)
+        if hasattr(estimator, "to_onnx"):  # known now, rather than when it is trained
+            require("onnxruntime", extra="onnx")
         predict = "predict" if contract.problem.task == "regression" else "predict_proba"
         for needed in ("fit", predict):
             if not callable(getattr(estimator, needed, None)):
