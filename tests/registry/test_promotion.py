@@ -557,3 +557,11 @@ class TestShares:
 
         assert asked.part == Part(0.3)
         assert [round(one.share, 9) for one in released.serves] == [0.7, 0.3]
+
+
+@pytest.mark.parametrize("arm", ["bold\r\nset-cookie: a=b", "größer", "-", "a" * 64])
+def test_an_arm_that_is_no_header_is_refused(registry, versions, open_contract, arm):
+    with pytest.raises(MoveRefusedError, match="is no arm of a test"):
+        promote(
+            registry, 1, "staging", by="a", now=NOW, contract=open_contract, part=Part(arm=arm)
+        )  # fmt: skip

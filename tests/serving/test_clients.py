@@ -8,10 +8,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import botocore.session
+import grpc
 import numpy as np
 import pytest
 import uvicorn
@@ -21,8 +22,10 @@ from botocore.response import StreamingBody
 from botocore.serialize import create_serializer
 
 from loopline.serving.grpc import Listener
+from loopline.serving.messages import SERVICE, messages
 
 DTYPES = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
+_CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BOOL": "bool_contents"}
 
 
 @dataclass
@@ -265,3 +268,50 @@ def _labels(trained: Any, scores: np.ndarray) -> list[str]:
     if scores.ndim == 1:
         return ["true" if score >= 0.23 else "false" for score in scores]
     return [trained.signature.classes[place] for place in scores.argmax(axis=1)]
+
+
+def test_over_grpc_a_routing_key_chooses_and_the_answer_says_who_it_was(
+    live: Any, late: Any, workspace: Any
+) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    running = live(late)
+    router = running.client.path.router
+    [old] = router.release.serves
+    new = replace(workspace.bundle(late, 4), share=0.5, arm="bold")
+    workspace.release(replace(old, share=0.5), new)
+    router.look()
+    records, _ = _filled(late, 8)
+    address = f"127.0.0.1:{running.grpc_port}"
+    with triton.InferenceServerClient(address) as client:
+        described = client.get_model_metadata("flight-delays", as_json=True)["inputs"]
+    tensors = [
+        [
+            {
+                "name": tensor.name(),
+                "datatype": tensor.datatype(),
+                "shape": tensor.shape(),
+                "contents": {"bytes_contents": [str(record[tensor.name()]).encode()]}
+                if tensor.datatype() == "BYTES"
+                else {_CONTENTS[tensor.datatype()]: [record[tensor.name()]]},
+            }
+            for tensor in _inputs(triton.InferInput, described, [record])
+        ]
+        for record in records
+    ]
+    found: dict[str, set[tuple[str, str | None]]] = {}
+
+    with grpc.insecure_channel(address) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        for key in ("ada", "bob", "grace", "eve"):
+            for inputs in tensors:
+                request = messages()["ModelInferRequest"](model_name="flight-delays", inputs=inputs)
+                _, call = infer.with_call(
+                    request.SerializeToString(), metadata=(("x-routing-key", key),)
+                )
+                said = dict(call.initial_metadata())
+                assert len(said["x-request-id"]) == 24
+                arm = said["x-model-version"], said.get("x-model-arm")
+                found.setdefault(key, set()).add(arm)
+
+    assert all(len(arms) == 1 for arms in found.values())
+    assert set.union(*found.values()) == {("3", None), ("4", "bold")}

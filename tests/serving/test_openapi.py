@@ -13,6 +13,7 @@ from loopline.serving import openapi
 from loopline.serving.app import ROUTES
 
 HOSTILE = "<script>alert(1)</script>\"'&"
+PREDICT = {(route.method, route.path) for route in ROUTES if route.does is None}
 LISTED = [route for route in ROUTES if route.same_as is None]
 
 
@@ -68,8 +69,10 @@ def test_every_route_is_described_with_its_parameters() -> None:
     }
     for path, methods in paths.items():
         for method, operation in methods.items():
-            named = {each["name"] for each in operation.get("parameters", [])}
-            assert named == set(re.findall(r"{(\w+)}", path))
+            taken = [(each["in"], each["name"]) for each in operation.get("parameters", [])]
+            named = [("path", name) for name in re.findall(r"{(\w+)}", path)]
+            key = [("header", "X-Routing-Key")] if (method.upper(), path) in PREDICT else []
+            assert taken == named + key
             assert ("requestBody" in operation) == (method == "post")
 
 

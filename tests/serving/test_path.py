@@ -344,3 +344,32 @@ def test_a_failure_is_held_against_the_version_that_was_asked(split, late, tenso
     assert by_status[200]
     assert by_status[500]
     assert {(frame[2], frame[5]) for frame in errors} == {("ValueError", 4), ("RequestError", 3)}
+
+
+def _arms(answers):
+    return {(_version(answer), answer.headers.get("x-model-arm")) for answer in answers}
+
+
+def test_a_routing_key_keeps_a_caller_on_one_version_in_every_dialect(split, workspace, late):
+    place = "flight-delays", "dev"
+    [old, new, shadow] = release.read(workspace.objects, workspace.keys, *place, 2).serves
+    workspace.release(old, replace(new, arm="bold"), shadow)
+    split.path.router.look()
+    records = late.records[:6]
+    named = {"dataframe_records": records[:1]}
+    lines = b"\n".join(json.dumps(record).encode() for record in records)
+
+    def ask(key):
+        head = {"x-routing-key": key}
+        return [
+            *(split.post("/invocations", {"dataframe_records": [row]}, **head) for row in records),
+            split.post("/invocations", lines, **head, **{"content-type": "application/jsonlines"}),
+            split.post("/v1/models/flight-delays:predict", {"instances": records[:2]}, **head),
+        ]
+
+    found = {key: _arms(ask(key)) for key in ("ada", "bob", "grace", "zoë", "eve")}
+    empty = {_version(split.post("/invocations", named, **{"x-routing-key": ""})) for _ in range(9)}
+
+    assert all(len(arms) == 1 for arms in found.values())
+    assert set.union(*found.values()) == {(3, None), (4, "bold")}
+    assert empty == {_version(split.post("/invocations", named))}

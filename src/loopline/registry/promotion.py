@@ -4,6 +4,7 @@ Every decision is taken inside the ledger's write transaction (`switch.py`), so 
 second sees what the first did. All can be repeated safely after a process was killed.
 """
 
+import re
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,6 +18,9 @@ from loopline.registry.shares import Serves
 from loopline.registry.switch import Draft, settle, switch
 from loopline.registry.versions import ModelVersion, Registry, Request, State
 from loopline.store.ledger import iso
+
+_ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""Callers read it in a header."""
 
 
 def release_to_dev(
@@ -56,6 +60,11 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
         UnknownVersionError, MoveRefusedError: there is no such version, or no such move.
         GateFailedError: `to` is beyond dev, and the version did not pass; lists the reasons.
     """
+
+    if part.arm and not _ARM.fullmatch(part.arm):
+        raise MoveRefusedError(
+            f"{part.arm!r} is no arm of a test: at most 63 letters, digits and . _ -, such as bold."
+        )
 
     def decide(state: State, connection: Connection) -> Draft | Release | Request:
         version = registry.find(name, state)

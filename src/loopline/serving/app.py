@@ -26,6 +26,7 @@ from loopline.serving.reading import (
     by_name,
     read_body,
     read_content,
+    routing_key,
 )
 from loopline.serving.routes import Host, Place, Reply, Request, Route, Table
 
@@ -184,13 +185,21 @@ class App:
             return await does(self.host, Request(body, content, version, name))
         if place.route.version_of is not None:
             version = place.route.version_of(self.host, name or "")
-        predict, caller = self._path.predict, self.guard.caller
-        answer = await predict(speaker.dialect, body, content, version=version, caller=caller)
+        answer = await self._path.predict(
+            speaker.dialect,
+            body,
+            content,
+            version=version,
+            caller=self.guard.caller,
+            key=routing_key(headers.get(b"x-routing-key")),
+        )
         return self._written(answer, headers)
 
     def _written(self, answer: Answer, headers: Mapping[bytes, bytes]) -> Reply:
         request_id, number = answer.request_id.encode(), b"%d" % answer.version
         found = [*answer.headers, (b"x-request-id", request_id), (b"x-model-version", number)]
+        if answer.arm:
+            found.append((b"x-model-arm", answer.arm.encode()))
         for carrier in self._carriers:
             if carrier in headers:
                 said = b"request-id=%b,model-version=%b" % (request_id, number)

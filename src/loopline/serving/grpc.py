@@ -17,7 +17,7 @@ from loopline.serving.dialects.inference_grpc import parse
 from loopline.serving.dialects.inference_protocol import EXTENSIONS, metadata
 from loopline.serving.guard import Permission
 from loopline.serving.messages import SERVICE, messages
-from loopline.serving.reading import LARGEST_BODY, RefusedError
+from loopline.serving.reading import LARGEST_BODY, RefusedError, routing_key
 from loopline.serving.routes import Host, version_number
 
 _CODES = {
@@ -26,6 +26,7 @@ _CODES = {
     503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 _CONTENT = Content("application/grpc")
+_HEARD = ("authorization", "x-routing-key")
 _DRAIN_SECONDS = 2
 
 
@@ -90,7 +91,7 @@ class Listener:
             started, status, message = time.perf_counter_ns(), 200, ""
             try:
                 app.admit(permission, _headers(context), {"client": _client(context)})
-                return await call(app, body)
+                return await call(app, body, context)
             except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
                 status, message = what_failed(error, label)
                 if name == "ModelInfer":
@@ -103,18 +104,18 @@ class Listener:
         return answer
 
 
-_Call = Callable[[App, bytes], Awaitable[bytes]]
+_Call = Callable[[App, bytes, Any], Awaitable[bytes]]
 
 
-async def _server_live(app: App, body: bytes) -> bytes:
+async def _server_live(app: App, body: bytes, context: Any) -> bytes:
     return _written("ServerLiveResponse", live=True)
 
 
-async def _server_ready(app: App, body: bytes) -> bytes:
+async def _server_ready(app: App, body: bytes, context: Any) -> bytes:
     return _written("ServerReadyResponse", ready=True)
 
 
-async def _model_ready(app: App, body: bytes) -> bytes:
+async def _model_ready(app: App, body: bytes, context: Any) -> bytes:
     request = parse("ModelReadyRequest", body)
     try:
         version = _version(app.host, request.name, request.version)
@@ -125,24 +126,33 @@ async def _model_ready(app: App, body: bytes) -> bytes:
     return _written("ModelReadyResponse", ready=True)
 
 
-async def _server_metadata(app: App, body: bytes) -> bytes:
+async def _server_metadata(app: App, body: bytes, context: Any) -> bytes:
     return _written(
         "ServerMetadataResponse", name="loopline", version=__version__, extensions=EXTENSIONS
     )
 
 
-async def _model_metadata(app: App, body: bytes) -> bytes:
+async def _model_metadata(app: App, body: bytes, context: Any) -> bytes:
     request = parse("ModelMetadataRequest", body)
     version = _version(app.host, request.name, request.version)
     return _written("ModelMetadataResponse", **metadata(app.host, version))
 
 
-async def _model_infer(app: App, body: bytes) -> bytes:
+async def _model_infer(app: App, body: bytes, context: Any) -> bytes:
     request = parse("ModelInferRequest", body)
     version = _version(app.host, request.model_name, request.model_version)
     answer = await app.host.path.predict(
-        "inference_grpc", body, _CONTENT, version=version, caller=app.guard.caller
+        "inference_grpc",
+        body,
+        _CONTENT,
+        version=version,
+        caller=app.guard.caller,
+        key=routing_key(_headers(context).get(b"x-routing-key")),
     )
+    said = [("x-request-id", answer.request_id), ("x-model-version", str(answer.version))]
+    if answer.arm:
+        said.append(("x-model-arm", answer.arm))
+    await context.send_initial_metadata(said)
     return answer.body
 
 
@@ -161,8 +171,8 @@ def _headers(context: Any) -> dict[bytes, bytes]:
     # No page in a browser speaks gRPC without TLS, so there is no Host to distrust.
     found = {b"host": b"localhost"}
     for name, value in context.invocation_metadata() or ():
-        if name == "authorization":
-            found[b"authorization"] = value.encode("latin-1") if isinstance(value, str) else value
+        if name in _HEARD:
+            found[name.encode()] = value.encode("latin-1") if isinstance(value, str) else value
     return found
 
 

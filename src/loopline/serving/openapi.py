@@ -42,6 +42,13 @@ _STYLE = (
     "pre{background:#f6f8fa;padding:1rem;overflow:auto}"
 )
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_ROUTING_KEY = {
+    "name": "X-Routing-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Where several versions answer: the same key always gets the same one.",
+}
 PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (
@@ -124,12 +131,14 @@ def document(signature: Signature, version: int, routes: "Sequence[Route]") -> d
                 "responses": {"200": {"description": "Done"}, "4XX": {"description": "Why not"}},
             },
         )
-        named = re.findall(r"{(\w+)}", route.path)
-        if named:
-            operation["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in named
-            ]
+        parameters: list[dict[str, Any]] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", route.path)
+        ]
+        if route.does is None:
+            parameters.append(_ROUTING_KEY)
+        if parameters:
+            operation["parameters"] = parameters
         for kind in filter(None, route.takes):
             body = operation.setdefault("requestBody", {"required": True, "content": {}})
             is_json = kind == "application/json"

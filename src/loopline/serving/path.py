@@ -33,6 +33,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[bytes, bytes], ...]
     request_id: str
     version: int
+    arm: str = ""
+    """What people call the version in an A/B test."""
 
 
 class Path:
@@ -107,7 +109,8 @@ class Path:
             self._shadows.ask(shadow, question)
         self.metrics.scored(model.version, call.rows, latency)
         self.metrics.unknown_columns += call.unknown
-        return Answer(encoded.body, encoded.headers, request_id, model.version)
+        arm = self.router.arm(model.version)
+        return Answer(encoded.body, encoded.headers, request_id, model.version, arm)
 
     def _key(self, dialect: str, body: bytes, content: Content) -> str | None:
         """Return what keeps a caller on one version, as the first of those that answer reads it."""

@@ -97,6 +97,11 @@ def _content(header: bytes, accept: bytes) -> Content:
     return Content(kind.strip(), accept=wanted, has_header=has_header)
 
 
+def routing_key(said: bytes | None) -> str | None:
+    """Return what keeps a caller on one version, as it says it itself."""
+    return said.decode("utf-8", "surrogateescape") if said else None
+
+
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """Return the whole body.
 

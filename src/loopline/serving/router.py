@@ -34,6 +34,8 @@ class _Serving:
     limits: tuple[float, ...]
     """Where each model's share ends, the last at 1."""
     shadows: tuple[Model, ...]
+    arms: dict[int, str]
+    """What people call each version in an A/B test; empty where they call it nothing."""
 
 
 class Router:
@@ -86,7 +88,8 @@ class Router:
 
     def arm(self, version: int) -> str:
         """Return what people call `version` in an A/B test."""
-        return next(one.arm for one in self.release.serves if one.version == version)
+        # A version that answered may be gone from the release a moment later.
+        return self._serving.arms.get(version, "")
 
     def choose(self, key: str) -> Model:
         """Return the model for `key`: the same one for the same key, while the shares stand."""
@@ -171,7 +174,14 @@ class Router:
         whole = sum(served.share for served in answering)
         limits = accumulate(served.share / whole for served in answering)
         split = len(answering)
-        return _Serving(release, tuple(models[:split]), tuple(limits), tuple(models[split:]))
+        # It goes into a header as it stands.
+        arms = {
+            served.version: served.arm
+            for served in release.serves
+            if served.arm.isascii() and served.arm.isprintable()
+        }
+        own, others = tuple(models[:split]), tuple(models[split:])
+        return _Serving(release, own, tuple(limits), others, arms)
 
     def _is_waiting(self, number: int) -> bool:
         return number == self._refused_number and time.monotonic() < self._refused_until
