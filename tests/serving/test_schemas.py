@@ -56,16 +56,17 @@ def test_every_path_of_the_protocol_is_served(serve: Any, late: Any) -> None:
         assert client.call(method, here).status == (400 if method == "POST" else 200)
 
 
-def test_no_call_that_our_own_description_allows_is_a_fault(serve: Any, adding: Any) -> None:
+def tried(client: Any, document: Any, *, negative: bool = False) -> set[tuple[str, str, int]]:
+    """Make calls from a description, or calls that break it; return what was asked and said."""
     schemathesis = pytest.importorskip("schemathesis")
     import hypothesis
 
-    client = serve(adding, environment={"MMS": "1", "AIP_PREDICT_ROUTE": "/vertex"})
-    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json)
-    tried: set[tuple[str, str]] = set()
-
-    for operation in schema.get_all_operations():
-        strategy = operation.ok().as_strategy()
+    mode = schemathesis.GenerationMode
+    said: set[tuple[str, str, int]] = set()
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = found.ok()
+        if negative and operation.method.upper() != "POST":
+            continue  # any text is a right name in a path, so nothing of it can be wrong
 
         @hypothesis.settings(
             max_examples=15,
@@ -74,27 +75,63 @@ def test_no_call_that_our_own_description_allows_is_a_fault(serve: Any, adding: 
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(strategy)
+        @hypothesis.given(operation.as_strategy(mode.NEGATIVE if negative else mode.POSITIVE))
         def try_one(case: Any) -> None:
-            named = {
-                "model": "flight-delays", "version": "3", **(case.path_parameters or {})
-            }  # fmt: skip
-            path = case.path.format(**named)
-            body = case.body if isinstance(case.body, bytes) else None
-            headers = {"content-type": case.media_type or ""}
-            if body is None and isinstance(case.body, str):
-                body = case.body.encode("utf-8", "replace")
-            if body is not None:
-                answer = client.call(case.method.upper(), path, body, headers)
-            else:
-                sent = case.body if isinstance(case.body, dict | list) else {}
-                answer = client.post(path, sent) if case.method == "POST" else client.get(path)
-            assert answer.status < 500
+            path, answer = _sent(client, case)
+            assert answer.status < 500, (path, case.body)
             assert b"Traceback" not in answer.body
-            tried.add((case.method.upper(), case.path))
+            if path.startswith("/v2") and answer.status >= 400:
+                valid("inference_error_response", answer.json)
+            said.add((case.method.upper(), case.path, answer.status))
 
         try_one()
+    return said
 
-    assert ("POST", "/invocations") in tried
-    assert ("POST", "/vertex") in tried
-    assert len(tried) > 25
+
+def _sent(client: Any, case: Any) -> tuple[str, Any]:
+    known = {"model": "flight-delays", "version": "3"}
+    known |= {"MODEL_NAME": "flight-delays", "MODEL_VERSION": "3"}
+    # What was made up for a name is of no interest, but for one that is no name at all.
+    path = case.path.format(**{**(case.path_parameters or {}), **known})
+    headers = {"content-type": case.media_type or ""}
+    if isinstance(case.body, bytes | str):
+        raw = case.body if isinstance(case.body, bytes) else case.body.encode("utf-8", "replace")
+        return path, client.call(case.method.upper(), path, raw, headers)
+    if case.method == "POST":
+        told = type(case.body).__name__ != "NotSet"
+        return path, client.post(path, case.body if told else b"")
+    return path, client.call(case.method.upper(), path)
+
+
+def test_no_call_that_our_own_description_allows_is_a_fault(serve: Any, adding: Any) -> None:
+    client = serve(adding, environment={"MMS": "1", "AIP_PREDICT_ROUTE": "/vertex"})
+
+    said = tried(client, client.get("/openapi.json").json)
+
+    asked = {(method, path) for method, path, _ in said}
+    assert ("POST", "/invocations") in asked
+    assert ("POST", "/vertex") in asked
+    assert len(asked) > 25
+
+
+def test_no_call_that_the_protocol_allows_is_a_fault(serve: Any, adding: Any) -> None:
+    said = tried(serve(adding), PROTOCOL)
+
+    operations = [on for path in PROTOCOL["paths"].values() for on in path if on in {"get", "post"}]
+    assert len({(method, path) for method, path, _ in said}) == len(operations)
+    # Tensors of other names are as right as any by the protocol; this model refuses them.
+    assert {status for method, _, status in said if method == "POST"} <= {200, 400}
+    assert {status for method, _, status in said if method == "GET"} == {200}
+
+
+@pytest.mark.parametrize("whose", ["ours", "protocol"])
+def test_no_call_that_breaks_a_description_is_a_fault(serve: Any, adding: Any, whose: str) -> None:
+    client = serve(adding, environment={"MMS": "1", "AIP_PREDICT_ROUTE": "/vertex"})
+    document = PROTOCOL if whose == "protocol" else client.get("/openapi.json").json
+
+    said = tried(client, document, negative=True)
+
+    refused = {(method, path) for method, path, status in said if status >= 400}
+    assert {path for method, path in refused if method == "POST"} >= {
+        path for path, on in document["paths"].items() if "post" in on and path.endswith("infer")
+    }
