@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+import uvicorn
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -30,6 +33,7 @@ from loopline.model.signature import Feature, Input, Signature, matrix
 from loopline.registry import release
 from loopline.registry.release import Release, Served
 from loopline.serving.app import App
+from loopline.serving.grpc import Listener
 from loopline.serving.guard import Guard
 from loopline.serving.log import Level, LogWriter, read_frames
 from loopline.serving.metrics import Metrics
@@ -352,6 +356,59 @@ def serve(workspace: Workspace, runner: asyncio.Runner) -> Iterator[Callable[...
     for client in opened:
         client.path.log.close()
         client.path.router.close()
+
+
+@dataclass
+class Live:
+    """An application that listens on loopback."""
+
+    port: int
+    grpc_port: int
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def live(serve: Any) -> Iterator[Callable[..., Live]]:
+    """`live(trained, ...)`: answer for it on two free ports, as one process does."""
+    with ExitStack() as stack:
+
+        def start(trained: Any, **options: Any) -> Live:
+            client = serve(trained, **options)
+            config = uvicorn.Config(
+                client.app, port=0, lifespan="off", log_config=None, access_log=False, ws="none"
+            )
+            server = uvicorn.Server(config)
+            ready, ports = threading.Event(), [0]
+
+            async def main() -> None:
+                listener = Listener(client.app, "127.0.0.1", 0)
+                await listener.start()
+                ports[0] = listener.port
+                serving = asyncio.create_task(server._serve())  # its own way takes the signals
+                while not server.started:
+                    await asyncio.sleep(0.005)
+                ready.set()
+                await serving
+                await listener.stop()
+
+            thread = threading.Thread(target=lambda: asyncio.run(main()))
+            thread.start()
+
+            def stop() -> None:
+                server.should_exit = True
+                thread.join(20)
+                assert not thread.is_alive()
+
+            stack.callback(stop)
+            assert ready.wait(20)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            return Live(port, ports[0], client)
+
+        yield start
 
 
 def tensors(trained: Trained, records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,17 +5,14 @@ import http.client
 import io
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import botocore.session
 import grpc
 import numpy as np
 import pytest
-import uvicorn
 from botocore.awsrequest import AWSRequest, HeadersDict
 from botocore.parsers import create_parser
 from botocore.response import StreamingBody
@@ -26,59 +23,6 @@ from loopline.serving.messages import SERVICE, messages
 
 DTYPES = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
 _CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BOOL": "bool_contents"}
-
-
-@dataclass
-class Live:
-    """An application that listens on loopback."""
-
-    port: int
-    grpc_port: int
-    client: Any
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@pytest.fixture
-def live(serve: Any) -> Iterator[Callable[..., Live]]:
-    """`live(trained, ...)`: answer for it on two free ports, as one process does."""
-    with ExitStack() as stack:
-
-        def start(trained: Any, **options: Any) -> Live:
-            client = serve(trained, **options)
-            config = uvicorn.Config(
-                client.app, port=0, lifespan="off", log_config=None, access_log=False, ws="none"
-            )
-            server = uvicorn.Server(config)
-            ready, ports = threading.Event(), [0]
-
-            async def main() -> None:
-                listener = Listener(client.app, "127.0.0.1", 0)
-                await listener.start()
-                ports[0] = listener.port
-                serving = asyncio.create_task(server._serve())  # its own way takes the signals
-                while not server.started:
-                    await asyncio.sleep(0.005)
-                ready.set()
-                await serving
-                await listener.stop()
-
-            thread = threading.Thread(target=lambda: asyncio.run(main()))
-            thread.start()
-
-            def stop() -> None:
-                server.should_exit = True
-                thread.join(20)
-                assert not thread.is_alive()
-
-            stack.callback(stop)
-            assert ready.wait(20)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            return Live(port, ports[0], client)
-
-        yield start
 
 
 def _filled(trained: Any, count: int) -> tuple[list[dict[str, Any]], np.ndarray]:

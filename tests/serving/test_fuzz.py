@@ -16,8 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from loopline.governance.access import Access
+from loopline.serving.aws_lambda import InvocationError, handle
 from loopline.serving.dialects.base import Content
 from loopline.serving.dialects.inference_grpc import InferenceGrpc
+from loopline.serving.guard import Guard
+from loopline.serving.inside import opened
 from loopline.serving.messages import messages
 
 TIMES = int(os.environ.get("LOOPLINE_FUZZ", "2000"))
@@ -53,6 +57,33 @@ def mutated(seed: bytes, chance: random.Random) -> bytes:
         else:
             body[at:at] = struct.pack("<I", chance.choice([0, 1, 2**31, 2**32 - 1]))
     return bytes(body)
+
+
+_WRONG: list[Any] = [
+    None, True, -1, 1e308, 2**64, 10**400, float("nan"), "", "x" * 300, "\ud800", "\0",
+    "\r\nhost: evil", "%ff%00", [], {}, [[]], {"a": []}, "\u2603", "AP==", "[" * 2000,
+]  # fmt: skip
+
+
+def changed(event: Any, chance: random.Random) -> Any:
+    """Return a copy of JSON in which one or two places are gone, or something else."""
+    made = json.loads(json.dumps(event))
+    for _ in range(chance.randint(1, 2)):
+        at: Any = made
+        while True:
+            names = list(at) if isinstance(at, dict) else range(len(at))
+            if not names:
+                break
+            name = chance.choice(list(names))
+            if isinstance(at[name], dict | list) and at[name] and chance.random() < 0.6:
+                at = at[name]
+                continue
+            if chance.random() < 0.3:
+                del at[name]
+            else:
+                at[name] = chance.choice(_WRONG)
+            break
+    return made
 
 
 def _tensors(rows: int) -> dict[str, Any]:
@@ -186,6 +217,70 @@ def test_malformed_messages_get_errors_of_ours_and_nothing_else(adding: Any) -> 
         assert spoken.read(body, Content("")).values == [1.0, 2.0]
 
     assert refused > TIMES
+
+
+def test_malformed_messages_over_the_wire_are_the_callers_mistake(live: Any, adding: Any) -> None:
+    grpc = pytest.importorskip("grpc")
+    running = live(adding)
+    kind = messages()["ModelInferRequest"]
+    good = kind(model_name="flight-delays", id="x")
+    for name, number in (("a", 1.0), ("b", 2.0)):
+        good.inputs.add(name=name, datatype="FP64", shape=[1])
+        good.raw_input_contents.append(struct.pack("<d", number))
+    body = good.SerializeToString()
+    allowed = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    chance = random.Random("wire 20130401")
+    refused: dict[Any, int] = {}
+    said: list[str] = []
+
+    with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        for method in ("ModelInfer", "ModelMetadata", "ModelReady"):
+            call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            for _ in range(TIMES // 4):
+                try:
+                    call(mutated(body, chance), timeout=20)
+                except grpc.RpcError as error:
+                    refused[error.code()] = refused.get(error.code(), 0) + 1
+                    said.append(error.details())
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        answer = messages()["ModelInferResponse"].FromString(infer(body, timeout=20))
+
+    assert set(refused) <= allowed, {text for text in said if "log says why" in text}
+    assert not [text for text in said if "Traceback" in text]
+    assert refused[grpc.StatusCode.INVALID_ARGUMENT] > TIMES / 8
+    assert answer.raw_output_contents[0] == struct.pack("<d", 3.0)
+
+
+def test_malformed_events_get_4xx_and_the_next_one_its_answer(workspace: Any, adding: Any) -> None:
+    workspace.release(workspace.bundle(adding, 3))
+    recorded = (Path(__file__).parent / "golden" / "lambda_http_api.json").read_text("utf-8")
+    for name, value in (("path", "invocations"), ("method", "POST"), ("stage", "$default")):
+        recorded = recorded.replace(f"{{{{{{{name}}}}}}}", value)
+    web = json.loads(recorded)
+    web |= {"body": '{"instances":[[1,2]]}', "isBase64Encoded": False}
+    bare = {"instances": [[1, 2]]}
+    guard = Guard(Access(workspace.settings.home), needs_token=False)
+    chance = random.Random("events 20130401")
+    seen: dict[int, int] = {}
+    with opened(
+        "flight-delays", workspace.settings, environment="dev", log="off", guard=guard
+    ) as inside:
+        for good in (web, bare):
+            for _ in range(TIMES // 2):
+                spoilt = changed(good, chance)
+                try:
+                    status = _status(handle(inside, spoilt))
+                except InvocationError:
+                    status = 400
+                assert status == 200 or 400 <= status < 500, spoilt
+                seen[status] = seen.get(status, 0) + 1
+        assert handle(inside, bare)["predictions"] == [3.0]
+
+    assert sum(count for status, count in seen.items() if status >= 400) > TIMES / 10
+
+
+def _status(answer: Any) -> int:
+    return int(answer.get("statusCode", 200)) if isinstance(answer, dict) else 200
 
 
 def _without_ids(answer: Any) -> Any:
