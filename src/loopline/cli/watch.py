@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from threading import Event
 
     from loopline.monitoring.channels.base import Channel
-    from loopline.monitoring.performance import Performance
     from loopline.monitoring.survey import Watched
     from loopline.response.watch import Pass, Watch
 
 _SHOWN = 8
 """Columns of drift, the worst first; --json has all."""
+_TOLD = ("cost_per_prediction", "roc_auc", "log_loss", "recall", "accuracy", "mae", "rmse")
+"""Estimates that are printed; --json has all."""
 _DRIFT = {
     "psi": "psi",
     "jensen_shannon": "js",
@@ -198,10 +199,26 @@ def _print_version(project: str, watched: "Watched") -> None:
         click.echo(f"  {'' if place else 'drift':10} {_plain(one.column):24.24} {figures}")
     if watched.rows and not watched.drift:
         click.echo("  drift      not judged yet: too few predictions (monitor.minimum_rows)")
-    _print_performance(watched.performance)
+    _print_estimation(watched)
+    _print_performance(watched)
 
 
-def _print_performance(found: "Performance | None") -> None:
+def _print_estimation(watched: "Watched") -> None:
+    """Say what outcomes to expect: the interval is where the realised figure should come to lie."""
+    found = watched.estimation
+    if found is None:
+        if watched.rows:
+            click.echo("  estimated  nothing: this version was not taught to; train it again")
+        return
+    click.echo(f"  estimated  of {found.rows:,} predictions, whatever is known; 95 % interval")
+    for name, figure in found.metrics.items():
+        if name in _TOLD:
+            spread = f"{figure.low:.4g} to {figure.high:.4g}"
+            click.echo(f"  {'':10} {name:24} {figure.value:9.4g}   {spread}")
+
+
+def _print_performance(watched: "Watched") -> None:
+    found, expected = watched.performance, watched.expected
     if found is None:
         click.echo("  goals      not judged yet: too few outcomes (monitor.minimum_labels)")
         return
@@ -209,12 +226,18 @@ def _print_performance(found: "Performance | None") -> None:
         f"  goals      {found.window}: {found.labels:,} outcomes of {found.rows:,} predictions "
         f"({found.coverage:.0%})"
     )
-    baseline = f"   {found.baseline}" if found.baseline else ""
-    click.echo(f"  {'':10} {'':24} {'model':>9}{baseline}")
+    beside = found.baseline or ""
+    was = "" if expected is None else "estimated (95 % interval)"
+    width = max(len(beside), 9)
+    click.echo(f"  {'':10} {'':24} {'model':>9}   {beside:{width}}   {was}".rstrip())
     for name, value in found.metrics.items():
         other = found.baseline_metrics.get(name)
-        beside = "" if other is None else f"{other:9.4g}"
-        click.echo(f"  {'':10} {name:24} {value:9.4g} {beside}")
+        said = "" if other is None else f"{other:9.4g}"
+        figure = None if expected is None else expected.metrics.get(name)
+        thought = ""
+        if figure is not None:
+            thought = f"{figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+        click.echo(f"  {'':10} {name:24} {value:9.4g} {said:{width}}     {thought}".rstrip())
 
 
 def _news(seen: "Pass") -> str:

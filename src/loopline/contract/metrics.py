@@ -4,7 +4,7 @@
 without any data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
@@ -53,6 +53,17 @@ METRICS: dict[str, Metric] = {
 }
 """What goals may name. Latencies are seconds."""
 
+_ESTIMATED = {
+    "binary": (
+        "roc_auc", "average_precision", "log_loss", "brier", "accuracy", "balanced_accuracy",
+        "precision", "recall", "f1", "macro_f1", "false_positive_rate", "false_negative_rate",
+        "cost_per_prediction",
+    ),
+    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "cost_per_prediction"),
+    "regression": ("mae", "rmse", "cost_per_prediction"),
+}  # fmt: skip
+"""What can be estimated before outcomes are known, by task."""
+
 WATCHED: dict[str, Metric] = {
     "psi": Metric("lower", _ALL, high=inf),
     "prediction_psi": Metric("lower", _ALL, high=inf),
@@ -60,6 +71,14 @@ WATCHED: dict[str, Metric] = {
     "new_category_rate": Metric("lower", _ALL),
     "log_lost": Metric("lower", _ALL, high=inf),
     "release_refused": Metric("lower", _ALL, high=inf),
+    **{
+        f"estimated_{name}": replace(
+            metric, tasks=tuple(task for task in _ALL if name in _ESTIMATED[task])
+        )
+        for name, metric in METRICS.items()
+        if any(name in names for names in _ESTIMATED.values())
+    },
 }
 """What responses may name besides: of the worst feature, of the predictions, or of the servers:
-frames of the log that were not kept, and releases that could not be used."""
+frames of the log that were not kept, and releases that could not be used; and what is estimated
+while outcomes are not known."""

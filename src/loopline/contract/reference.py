@@ -135,8 +135,9 @@ def _metrics() -> str:
     rows += [f"| `{name}` | {_metric(metric)} |" for name, metric in METRICS.items()]
     rows += [
         "",
-        "Conditions of `respond` may also name these: of the worst feature, of predictions, or of\n"
-        "the servers (frames of the log that were not kept, releases that could not be used).\n",
+        "Conditions of `respond` may also name these: of the worst feature, of predictions, of\n"
+        "the servers (frames of the log that were not kept, releases that could not be used),\n"
+        "or estimated while outcomes are not known.\n",
     ]
     rows += ["| figure | better | range | tasks |", "| --- | --- | --- | --- |"]
     rows += [f"| `{name}` | {_metric(metric)} |" for name, metric in WATCHED.items()]

@@ -90,7 +90,7 @@ def spell(metric: str, value: float, currency: str | None = None) -> str:
     """Return a figure as a message gives it: times in ms, money with its currency, rates in %."""
     if metric.startswith("latency"):
         return f"{value * 1000:.3g} ms"
-    if metric == "cost_per_prediction":
+    if metric.endswith("cost_per_prediction"):
         return f"{value:,.2f} {currency}" if currency else f"{value:,.2f}"
     return f"{value:.2%}" if metric.endswith("_rate") else f"{value:.4g}"
 

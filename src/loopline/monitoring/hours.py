@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, select
 from loopline.counts.groups import count_groups
 from loopline.counts.groups import total as added
 from loopline.counts.kernel import ColumnCounts, count_column
+from loopline.evaluation.expectation import group
 from loopline.model.signature import outputs
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import Stretch, Typed
@@ -22,9 +23,10 @@ from loopline.monitoring.windows import HOUR, Window
 from loopline.store.database import Database, counts
 
 INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
-NOTES = "notes"
+NOTES, GROUPS = "notes", "groups"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
-those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves."""
+those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves,
+`groups` how many predictions fell into each group whose errors are known from validation rows."""
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
 
@@ -75,6 +77,13 @@ def of_predictions(
             found[Cell(*place, hour, name, kind)] = here
     for hour, rows in zip(hours.tolist(), np.bincount(groups).tolist(), strict=True):
         found[Cell(*place, hour, "", ROWS)] = Counter(whole=rows)
+    expected = reference.expectation
+    if expected is not None and expected.has_groups and len(plausible):
+        fell = group(expected, reference.signature, typed.columns, typed.scores)[plausible]
+        pairs = Counter(zip(groups.tolist(), fell.tolist(), strict=True))
+        for (group_of_hour, number), rows in pairs.items():
+            cell = Cell(*place, int(hours[group_of_hour]), "", GROUPS)
+            found[cell] = plus(found.get(cell), Counter({str(number): rows}))
     for hour, rows in Counter(typed.arrival_hours[~typed.is_plausible].tolist()).items():
         cell = Cell(*place, hour, "", ROWS)
         found[cell] = plus(found.get(cell), Counter(apart=rows))
@@ -189,6 +198,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, ROWS, NOTES):
+    if kind in (ERRORS, ROWS, NOTES, GROUPS):
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

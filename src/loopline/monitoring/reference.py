@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from loopline.counts.kernel import Profile
+from loopline.evaluation.expectation import Expectation
 from loopline.model.bundle import Bundle, open_bundle
 from loopline.model.signature import Signature
 from loopline.registry.versions import Registry
@@ -29,6 +30,8 @@ class Reference:
     """Fitted on the version's training rows; None for one that is made of data."""
     importances: Mapping[str, float] = field(default_factory=dict)
     """Input to its share of all that the model relied on in its evaluation; they add up to 1."""
+    expectation: Expectation | None = None
+    """What its answers say of its own errors; None where too few rows could teach it."""
 
 
 class References:
@@ -56,6 +59,7 @@ class References:
                 bundle.profile(),
                 _baseline(bundle),
                 _importances(bundle),
+                _expectation(bundle),
             )
         return self._opened[version]
 
@@ -81,3 +85,9 @@ def _importances(bundle: Bundle) -> dict[str, float]:
     if "report.json" not in bundle.listed:
         return {}
     return shares(msgspec.json.decode(bundle.file("report.json"))["importance"])
+
+
+def _expectation(bundle: Bundle) -> Expectation | None:
+    if "expectation.json" not in bundle.listed:
+        return None
+    return msgspec.json.decode(bundle.file("expectation.json"), type=Expectation)

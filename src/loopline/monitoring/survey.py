@@ -1,13 +1,15 @@
 """Everything about one version where it serves: drift, service, goals, and what rules may name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
 from loopline.contract.schema import Contract
-from loopline.monitoring import drift, fold, goals, hours, performance, service
+from loopline.monitoring import drift, estimation, fold, goals, hours, performance, service
 from loopline.monitoring.drift import Drift
+from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.performance import Performance
@@ -52,6 +54,10 @@ class Watched:
     performance: Performance | None
     """In the newest window with enough labels; None while there is none."""
     figures: dict[str, Figure]
+    estimation: Estimation | None = None
+    """What outcomes to expect in the window; None where the version learned nothing of it."""
+    expected: Estimation | None = None
+    """The same of the window of `performance`, to be held against it."""
 
 
 class Survey:
@@ -62,6 +68,7 @@ class Survey:
         self._tables = tables
         self._database = database
         self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
+        self._estimated: dict[tuple[str, int, bool], tuple[object, Estimation | None]] = {}
 
     def look(
         self, environment: str, served: Served, reference: Reference, known: Labels, now: datetime
@@ -74,6 +81,7 @@ class Survey:
         drifted = drift.measure(reference, counted) if rows >= contract.monitor.minimum_rows else ()
         served_so = service.measure(counted, window)
         performed = self._perform(environment, reference, known, window)
+        estimated = self._estimate(environment, reference, counted, window)
         subject = Subject(contract.project, environment, version, now)
         judged = drift.judge(
             contract,
@@ -98,7 +106,9 @@ class Survey:
             drift=drifted,
             service=served_so,
             performance=performed,
-            figures=self._figures(drifted, served_so, performed, rows),
+            figures=self._figures(drifted, served_so, performed, rows, estimated),
+            estimation=estimated,
+            expected=self._expected(environment, reference, performed),
         ), judged
 
     def _figures(
@@ -107,6 +117,7 @@ class Survey:
         served_so: Service,
         performed: Performance | None,
         rows: int,
+        estimated: Estimation | None,
     ) -> dict[str, Figure]:
         minimum = self._contract.monitor.minimum_rows
         found = {
@@ -121,7 +132,44 @@ class Survey:
         if performed is not None:
             for name, value in performed.metrics.items():
                 found[name] = Figure(value, name, performed.labels, is_mature=True)
+        if estimated is not None:
+            for name, figure in estimated.metrics.items():
+                found[f"estimated_{name}"] = Figure(
+                    figure.value,
+                    f"estimated_{name}",
+                    estimated.rows,
+                    is_mature=estimated.rows >= minimum,
+                )
         return found
+
+    def _estimate(
+        self,
+        environment: str,
+        reference: Reference,
+        counted: Mapping[tuple[str, str], hours.Counts],
+        window: Window,
+        share: float = 1.0,
+    ) -> Estimation | None:
+        """Estimate a window, unless nothing can have changed since it was last done."""
+        if performance.misfit(self._contract.problem, reference.signature) is not None:
+            return None
+        place = (environment, reference.version, share == 1.0)
+        state = (window, drift.rows(counted), share)
+        before = self._estimated.get(place)
+        if before is None or before[0] != state:
+            found = estimation.measure(self._contract, reference, counted, window, share)
+            before = self._estimated[place] = (state, found)
+        return before[1]
+
+    def _expected(
+        self, environment: str, reference: Reference, performed: Performance | None
+    ) -> Estimation | None:
+        """Estimate the window of known outcomes, as if they were not known."""
+        if performed is None or reference.expectation is None:
+            return None
+        window, project = performed.window, self._contract.project
+        counted = hours.total(self._database, project, environment, reference.version, window)
+        return self._estimate(environment, reference, counted, window, performed.coverage)
 
     def _new_values(
         self, environment: str, reference: Reference, window: Window, column: str

@@ -25,9 +25,10 @@ from loopline.data.splits import split
 from loopline.data.target import truth
 from loopline.data.validation import CheckResult, validate
 from loopline.errors import PlanRefusedError
-from loopline.evaluation import behaviour, page
+from loopline.evaluation import behaviour, expectation, page
 from loopline.evaluation.costs import choose_threshold
 from loopline.evaluation.exam import Candidates, Exam, Proofs, evaluate
+from loopline.evaluation.expectation import Expectation
 from loopline.evaluation.metrics import Answer
 from loopline.evaluation.report import Report
 from loopline.model.bundle import version_digest, write
@@ -47,6 +48,7 @@ from loopline.registry.versions import ModelVersion
 from loopline.training import baselines
 from loopline.training.material import Material
 from loopline.training.run import Run, Trained, record, train
+from loopline.training.threads import one_thread
 
 Progress = Callable[[str, str], None]
 """Called with a stage and what it says."""
@@ -322,6 +324,8 @@ def _register(
         files["parity.json"] = encode(made.parity)
     if baseline.kept is not None:
         files["baseline.json"] = encode(baseline.kept)
+    if (expected := _expectation(material, made)) is not None:
+        files["expectation.json"] = encode(expected)
     record(made.run, workspace.database)
     workspace.ledger.append("run.finished", made.run.id, _event(made.run), now=now)
     prefix = f"bundles/{made.run.project}/{made.run.id}"
@@ -335,6 +339,13 @@ def _register(
         reasons=report.reasons,
         now=now,
     )
+
+
+def _expectation(material: Material, made: _Made) -> Expectation | None:
+    """Learn from validation rows what the version's answers say of its own errors."""
+    rows, truth = material.rows(material.validation), material.target.values[material.validation]
+    with one_thread():
+        return expectation.fit(made.signature, rows, truth, made.score(rows))
 
 
 def _card(material: Material, report: Report, made: _Made) -> bytes:
