@@ -1,12 +1,17 @@
 """Real data for the tests, read once, from the packages that ship it."""
 
+import gc
 import importlib.util
+import os
 import shutil
+import sys
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -84,6 +89,43 @@ def trained(tmp_path_factory: pytest.TempPathFactory, german_credit_csv: Path) -
     run(space, now=datetime(2026, 3, 1, 12, tzinfo=UTC), progress=lambda *_: None)
     space.database.close()
     return root
+
+
+@pytest.fixture(scope="session")
+def _spark_session() -> Iterator[Any]:
+    """One Spark session for the whole run: starting one takes ten seconds and more."""
+    pytest.importorskip("pyspark", reason="Spark is not installed: run make setup")
+    if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
+        pytest.skip("Spark needs Java: install openjdk-17-jre-headless")
+    from loopline.compute.spark import Spark
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Spark finds its workers' modules by the path that this process has.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        # What other people's machines call themselves need not lead anywhere.
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        session = Spark().session
+        session.sparkContext.setLogLevel("ERROR")
+        yield session
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            session.stop()
+            gc.collect()
+
+
+@pytest.fixture
+def spark(_spark_session: Any) -> Iterator[Any]:
+    """Compute on Spark, on this machine.
+
+    A test that uses it ignores `ResourceWarning`: pyspark leaves the sockets over which it collects
+    to the garbage collector.
+    """
+    from loopline.compute.spark import Spark
+
+    yield Spark(_spark_session)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -105,8 +105,7 @@ def test_every_requirement_of_the_package_is_pinned() -> None:
 
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pinned = {plain(line) for line in lines if not line.startswith(" ")}
-    # Spark is 430 MB and a minute of every set-up: who wants it installs it.
-    assert {plain(one) for one in asked} - pinned - {"pyspark"} == set()
+    assert {plain(one) for one in asked} - pinned == set()
 
 
 def modules() -> Iterator[str]:

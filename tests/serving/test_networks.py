@@ -79,20 +79,36 @@ def test_a_row_to_which_the_network_answers_no_number_is_the_callers_fault(model
         runner.run(model.answer(Call(2, [[1.0, None], [3.0, 4.0]])))
 
 
-def test_a_table_gets_the_servers_answers(workspace, served, tmp_path):
+@pytest.fixture
+def scored(workspace, served, tmp_path):
     table = pa.table({"a": [1.0, None, 5.0], "b": [2.0, 3.0, 8.0]})
     pq.write_table(table, tmp_path / "in.parquet")
 
-    found = score(
-        served,
-        open_incoming({"path": "in.parquet"}, tmp_path, workspace.settings),
-        Wanted(source="in.parquet", target=Target.of("out.parquet", tmp_path, None)),
-        workspace.settings,
-        Threads(1),
-    )
+    def on(compute):
+        return score(
+            served,
+            open_incoming({"path": "in.parquet"}, tmp_path, workspace.settings),
+            Wanted(source="in.parquet", target=Target.of("out.parquet", tmp_path, None)),
+            workspace.settings,
+            compute,
+        )
+
+    return on
+
+
+def test_a_table_gets_the_servers_answers(scored, tmp_path):
+    found = scored(Threads(1))
 
     assert (found.rows, found.rejected) == (3, 1)
     assert "in.parquet, row 1: A value is missing, infinite" in found.reasons[0]
+    assert pq.read_table(tmp_path / "out.parquet")["prediction"].to_pylist() == [1.5, 6.5]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_network_answers_on_sparks_executors_too(scored, spark, tmp_path):
+    found = scored(spark)
+
+    assert (found.rows, found.rejected) == (3, 1)
     assert pq.read_table(tmp_path / "out.parquet")["prediction"].to_pylist() == [1.5, 6.5]
 
 

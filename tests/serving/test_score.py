@@ -1,8 +1,6 @@
 """Batch scoring: what the server says, for a table, and what becomes of one that is stopped."""
 
-import gc
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -507,37 +505,31 @@ def test_a_disk_that_takes_no_more_is_one_message_and_no_half_file(
     assert json.loads(again.stdout)["rows"] == 960
 
 
-# pyspark leaves the sockets over which it collects to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_on_spark_the_answers_are_the_same_bit_for_bit(run, tmp_path, late, monkeypatch):
-    pytest.importorskip("pyspark", reason="installed apart: pip install 'loopline[spark]'")
-    from loopline.compute.spark import Spark
-
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_on_spark_the_answers_are_the_same_bit_for_bit(run, tmp_path, late, monkeypatch, spark):
     monkeypatch.setattr(batches, "PIECE_ROWS", 90)
     monkeypatch.setattr(module, "_run_id", lambda: "0" * 24)
-    # Spark finds its workers' modules by the path that this process has.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     records = hostile(late.records)
-    spark = Spark()
-    try:
-        for name in ("flights.parquet", "flights.csv"):
-            source = write(records, tmp_path / name)
-            run(late, str(source), f"{name}.one.parquet", on=Threads(1))
-            run(late, str(source), f"{name}.two.parquet", on=Threads(2))
-            run(late, str(source), f"{name}.spark.parquet", on=spark)
-            one, two, there = (
-                (tmp_path / f"{name}.{on}.parquet").read_bytes() for on in ("one", "two", "spark")
-            )
-            assert one == two == there
-        records[5]["distance"] = "far"
-        source = write(records, tmp_path / "bad.jsonl")
-        with pytest.raises(RequestError, match="--strict"):
-            run(late, str(source), "bad.parquet", on=spark, strict=True)
-        with pytest.raises(ServingError, match="without --on spark"):
-            run(late, str(source), "o.parquet", on=spark, with_plan=False, version=4)
-    finally:
-        spark.session.stop()
-        gc.collect()
+    for name in ("flights.parquet", "flights.csv"):
+        source = write(records, tmp_path / name)
+        run(late, str(source), f"{name}.one.parquet", on=Threads(1))
+        run(late, str(source), f"{name}.two.parquet", on=Threads(2))
+        run(late, str(source), f"{name}.spark.parquet", on=spark)
+        one, two, there = (
+            (tmp_path / f"{name}.{on}.parquet").read_bytes() for on in ("one", "two", "spark")
+        )
+        assert one == two == there
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_on_spark_what_is_refused_here_is_refused_in_the_same_words(run, tmp_path, late, spark):
+    records = [*late.records[:5], late.records[5] | {"distance": "far"}]
+    source = write(records, tmp_path / "bad.jsonl")
+
+    with pytest.raises(RequestError, match=r"row 5: .*distance.*--strict"):
+        run(late, str(source), "bad.parquet", on=spark, strict=True)
+    with pytest.raises(ServingError, match="without --on spark"):
+        run(late, str(source), "o.parquet", on=spark, with_plan=False, version=4)
 
 
 def test_a_feature_of_another_version_is_another_run(run, workspace, tmp_path, adding):

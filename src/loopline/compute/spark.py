@@ -6,13 +6,18 @@ must be where they can reach them; only receipts come back.
 """
 
 import contextlib
+import os
 import pickle
+import shutil
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from loopline.compute.base import Done, Item, Work
+from loopline.errors import SettingError
 from loopline.extras import require
 
 if TYPE_CHECKING:
@@ -31,7 +36,8 @@ class Spark:
         """Take a session; without one the active session, else one on this machine's cores.
 
         Raises:
-            MissingExtraError: pyspark is not installed.
+            MissingExtraError: pyspark is not installed, or pandas, which `mapInArrow` asks for.
+            SettingError: there is no Java to start one with.
         """
         self.session = session or _session()
 
@@ -52,7 +58,11 @@ class Spark:
                 # One item a task: repartitioning by itself would put several into one.
                 spread = context.parallelize(rows, len(rows))
                 frame = self.session.createDataFrame(spread, "number long, item binary")
-                found = frame.mapInArrow(_Mapped(sent), "number long, done binary").collect()
+                with warnings.catch_warnings():
+                    # It wants pandas there, asks it for nothing, and warns of its version.
+                    warnings.filterwarnings("ignore", "PySpark does not yet", FutureWarning)
+                    mapped = frame.mapInArrow(_Mapped(sent), "number long, done binary")
+                found = mapped.collect()
                 for row in sorted(found, key=lambda row: row.number):
                     done: Done = pickle.loads(row.done)  # noqa: S301 - what our own work made
                     if isinstance(done, _Failed):
@@ -105,14 +115,18 @@ class _Mapped:
 
 def _session() -> Any:
     sql = require("pyspark.sql", extra="spark")
+    require("pandas", extra="own-model")
     active = sql.SparkSession.getActiveSession()
     if active is not None:
         return active
     builder = sql.SparkSession.builder.appName("loopline").config("spark.ui.enabled", "false")
     conf = require("pyspark", extra="spark").SparkConf()
     if not conf.contains("spark.master"):  # spark-submit and platforms say where they run
-        import sys
-
+        if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
+            raise SettingError(
+                "Spark runs on Java, and there is none on PATH. Install Java 17 (Debian: apt-get "
+                "install openjdk-17-jre-headless), or set JAVA_HOME, or leave out --on spark."
+            )
         builder = (
             builder.master("local[*]")
             .config("spark.driver.host", "127.0.0.1")
