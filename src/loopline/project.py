@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopline.pipeline.workspace import Workspace
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from loopline.evaluation.report import Report
     from loopline.monitoring.channels.base import Channel
     from loopline.pipeline.run import Outcome, Progress
+    from loopline.publishing.charts import Chart
     from loopline.registry.versions import ModelVersion
     from loopline.response.watch import Pass, Watch
 
@@ -61,6 +63,30 @@ class Project(Workspace):
     def watch(self, *, now: datetime | None = None) -> "Pass":
         """Look at everything once, and respond."""
         return self.watcher().once(now or datetime.now(UTC))
+
+    def charts(self, *, now: datetime | None = None) -> "tuple[Chart, ...]":
+        """Return what became of the promises as charts: a notebook draws each of them."""
+        from loopline.publishing import watching
+
+        past = watching.gather(self, now or datetime.now(UTC))
+        return tuple(
+            chart
+            for one in past.histories
+            for part in watching.sections(past, one)
+            for chart in part.charts
+        )
+
+    def watch_report(self, file: Path | None = None, *, now: datetime | None = None) -> Path:
+        """Write one HTML page about what became of the promises, and return where it is.
+
+        Raises:
+            StoreError: it cannot be written there.
+        """
+        from loopline.publishing import page, watching
+
+        now = now or datetime.now(UTC)
+        file = file or self.settings.home / "reports" / f"{self.contract.project}-watch.html"
+        return page.write(watching.gather(self, now), self.status(now=now), file)
 
     def status(self, *, now: datetime | None = None) -> dict[str, Any]:
         """Return where this project's loop stands, and what is next."""

@@ -162,3 +162,21 @@ def test_ctrl_c_ends_the_watch_cleanly_and_gives_back_its_lease(world: Any, day:
     assert watching.returncode == 0
     assert errors == ""
     assert world.look(day(4)).folded.is_alone
+
+
+def test_watching_with_a_report_looks_once_and_writes_one_page(
+    world: Any, typed: Callable[..., Any], day: Day
+) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(1))
+    usual = world.space.settings.home / "reports" / "credit-watch.html"
+
+    shown = typed(watch, "--now", "2013-05-02T01:00:00Z", "--report")
+    elsewhere = typed(watch, "--now", "2013-05-02T01:00:00Z", "--json", "--report", "page.html")
+
+    assert shown.stderr.endswith(f"Report: {usual}\n")
+    assert json.loads(elsewhere.stdout)["project"] == "credit"
+    for page in (usual, world.space.root / "page.html"):
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("<!doctype html>")
+        assert "200 predictions of version 1" in text

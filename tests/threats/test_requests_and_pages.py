@@ -88,6 +88,20 @@ def test_the_report_page_shows_hostile_names_as_text(trained):
     assert trained.names[2] in page.text  # a template's syntax, not what it would come to
 
 
+def test_the_watch_report_shows_hostile_names_as_text(typed):
+    """The same, of the page with charts: one script, our own, named by the policy; data is data."""
+    typed("watch", "--report", "watch.html")
+    page = Page((typed.root / "watch.html").read_text(encoding="utf-8"))
+
+    assert {tag for tag, _ in page.tags}.isdisjoint({"img", "iframe", "object", "form", "link"})
+    assert not [name for _, given in page.tags for name in given if name.startswith("on")]
+    kinds = [given.get("type") for tag, given in page.tags if tag == "script"]
+    assert kinds == ["application/json", None]
+    [policy] = [given["content"] for tag, given in page.tags if "http-equiv" in given]
+    assert "'unsafe" not in policy
+    assert "script-src 'sha256-" in policy
+
+
 def test_the_servers_page_shows_hostile_names_as_text(server, trained):
     answer = server.get(b"/docs").decode("utf-8")
     head, _, body = answer.partition("\r\n\r\n")

@@ -35,10 +35,26 @@ _DRIFT = {
 @click.option(
     "--strict", is_flag=True, help="Exit 1 when a finding is open, or nothing could be judged."
 )
+@click.option(
+    "--report",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FILE]",
+    help="Then write one HTML page about all of it; implies --once. By default to "
+    "reports/PROJECT-watch.html in the home.",
+)
 @project_option
 @json_option
-def command(
-    once: bool, every: str, moment: str | None, strict: bool, project: Path | None, as_json: bool
+def command(  # noqa: PLR0913 - one argument an option
+    *,
+    once: bool,
+    every: str,
+    moment: str | None,
+    strict: bool,
+    report: str | None,
+    project: Path | None,
+    as_json: bool,
 ) -> int:
     """Look, print, and look again."""
     from datetime import UTC
@@ -47,12 +63,22 @@ def command(
 
     root = find_project(project)
     pause, now = _seconds(every), _moment(moment)
-    if once or now is not None:
-        seen = _watch(root).once(now or datetime.now(UTC))
+    if once or now is not None or report is not None:
+        now = now or datetime.now(UTC)
+        seen = _watch(root).once(now)
         _print(seen, as_json=as_json)
+        if report is not None:
+            _write_report(root, report, now)
         return int(strict and bool(seen.findings or not seen.folded.is_alone))
     _go_on(root, pause, as_json=as_json)
     return 0
+
+
+def _write_report(root: Path, file: str, now: datetime) -> None:
+    from loopline.project import Project
+
+    written = Project.open(root).watch_report(Path(file).absolute() if file else None, now=now)
+    click.echo(f"\nReport: {written}", err=True)  # so that --json stays JSON
 
 
 def _go_on(root: Path, pause: float, *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from loopline.contract.quantities import Amount, Duration, Quantity, Share, Text
+from loopline.notebooks import Shown
 
 Task = Literal["binary", "multiclass", "regression"]
 ColumnType = Literal["number", "integer", "boolean", "category", "text", "time"]
@@ -335,7 +336,7 @@ def _environments() -> dict[str, Environment]:
     return {"dev": Environment(), "staging": Environment(), "production": Environment()}
 
 
-class Contract(_Part):
+class Contract(_Part, Shown):
     """One project's `loopline.yaml`."""
 
     project: str = Field(description="Lower-case letters, digits and dashes.")

@@ -202,17 +202,22 @@ def quantiles(column: ColumnCounts, shares: list[float]) -> list[float | None]:
     if column.kind != "number" or not len(total):
         return [None] * len(shares)
     places = np.searchsorted(total, np.array(shares) * total[-1])
-    middles = _middles(column.cells) + column.offset
-    return [float(middles[min(place, len(middles) - 1)]) for place in places.tolist()]
+    found = middles(column)
+    return [float(found[min(place, len(found) - 1)]) for place in places.tolist()]
 
 
 def histogram(column: ColumnCounts, edges: list[float]) -> list[int]:
     """Return how many numbers lie between neighbouring `edges`; a cell counts by its middle."""
-    middles = _middles(column.cells) + column.offset
+    found = middles(column)
     return [
-        int(column.counts[(middles >= low) & (middles < high)].sum())
-        for low, high in pairwise(edges)
+        int(column.counts[(found >= low) & (found < high)].sum()) for low, high in pairwise(edges)
     ]
+
+
+def middles(column: ColumnCounts) -> np.ndarray:
+    """Return the number that stands for each cell of a column of numbers: its middle."""
+    found: np.ndarray = _middles(column.cells) + column.offset
+    return found
 
 
 def _middles(cells: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import msgspec
 
 from loopline.data.columns import unused
 from loopline.errors import StoreError
+from loopline.notebooks import Shown
 from loopline.store.ledger import Ledger
 from loopline.store.tables import Tables
 
@@ -27,7 +28,7 @@ _ROW = "_row"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Shown):
     """Data frozen under a hash: the second record of the chain."""
 
     id: str

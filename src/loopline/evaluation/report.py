@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from loopline.notebooks import Shown
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -43,7 +45,7 @@ class GateResult:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """The evaluation of one run on rows it never saw: the fourth record of the chain."""
 
     run: str

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from loopline.notebooks import Shown
 from loopline.store.ledger import Ledger, iso
 
 OPEN, RESOLVED = "open", "resolved"
@@ -22,7 +23,7 @@ _MOVED = 0.1
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Shown):
     """Something that is not as promised: the record before the last."""
 
     id: str

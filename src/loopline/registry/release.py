@@ -15,6 +15,7 @@ import msgspec
 
 from loopline.errors import ReleaseError
 from loopline.governance.signing import Keys
+from loopline.notebooks import Shown
 from loopline.store.objects import Objects
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -78,7 +79,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Release:
+class Release(Shown):
     """What one environment serves: the sixth record of the chain."""
 
     project: str

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from loopline.errors import RegistryError, UnknownVersionError
 from loopline.governance.signing import Keys
+from loopline.notebooks import Shown
 from loopline.registry import lifecycle
 from loopline.registry.release import WHOLE, Part, Release
 from loopline.store.database import runs
@@ -37,7 +38,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class ModelVersion:
+class ModelVersion(Shown):
     """One registered model: the fifth record of the chain."""
 
     project: str

@@ -16,6 +16,7 @@ from loopline.contract.schema import Contract, Response
 from loopline.contract.when import When, parse_when
 from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.survey import Figure
+from loopline.notebooks import Shown
 
 DONE, COOLING, REFUSED, FAILED, WAITING = "done", "cooling down", "refused", "failed", "waiting"
 _URGENCY = ("rollback", "alert", "retrain")
@@ -25,7 +26,7 @@ RETRY_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Action:
+class Action(Shown):
     """What was done about findings, and why: the last record of the chain."""
 
     id: str

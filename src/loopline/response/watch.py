@@ -21,6 +21,7 @@ from loopline.monitoring.fold import Fold, Folded
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import References
 from loopline.monitoring.survey import Survey, Watched
+from loopline.notebooks import Shown
 from loopline.pipeline.workspace import Workspace
 from loopline.registry import release
 from loopline.registry import rollout as registered
@@ -36,7 +37,7 @@ LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Pass:
+class Pass(Shown):
     """One look at everything, and what was done."""
 
     project: str

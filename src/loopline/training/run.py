@@ -19,6 +19,7 @@ from loopline.contract.load import contract_hash
 from loopline.errors import TrainingError
 from loopline.model.original import Original, frame
 from loopline.model.signature import Signature, matrix
+from loopline.notebooks import Shown
 from loopline.training.candidates.base import Candidate, Parameters, Task
 from loopline.training.candidates.custom import Custom, blamed
 from loopline.training.features import sign
@@ -39,7 +40,7 @@ Progress = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """One training: the third record of the chain."""
 
     id: str
