@@ -35,11 +35,13 @@ from loopline.registry.release import Release, Served
 from loopline.serving.app import App
 from loopline.serving.grpc import Listener
 from loopline.serving.guard import Guard
+from loopline.serving.limits import Intake
 from loopline.serving.log import Level, LogWriter, read_frames
 from loopline.serving.metrics import Metrics
 from loopline.serving.models import load
 from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
+from loopline.serving.transport import protocol, unused
 from loopline.settings import Settings
 from loopline.store.objects import Objects
 
@@ -161,18 +163,14 @@ class Client:
             {"type": "http.request", "body": part, "more_body": place < len(parts) - 1}
             for place, part in enumerate(parts)
         ]
-        sent: list[Any] = []
 
         async def receive() -> Any:
             return incoming.pop(0)
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        self.runner.run(self.app(scope, receive, send))
-        start, rest = sent
-        received = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
-        return Answer(start["status"], received, rest["body"])
+        reply = self.runner.run(self.app.reply(scope, receive))
+        assert reply is not None
+        received = {name.decode(): value.decode("latin-1") for name, value in reply.headers}
+        return Answer(reply.status, received, reply.body)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.call("GET", path, headers=headers)
@@ -379,7 +377,14 @@ def live(serve: Any) -> Iterator[Callable[..., Live]]:
         def start(trained: Any, **options: Any) -> Live:
             client = serve(trained, **options)
             config = uvicorn.Config(
-                client.app, port=0, lifespan="off", log_config=None, access_log=False, ws="none"
+                unused,
+                interface="asgi3",
+                http=protocol(Intake(app=client.app)),
+                port=0,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="none",
             )
             server = uvicorn.Server(config)
             ready, ports = threading.Event(), [0]

@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from loopline.serving.limits import Intake, Limits
+from loopline.serving.routes import Reply
 from loopline.serving.transport import BoundedHttp, protocol, unused
 
 Story = Callable[[int, Intake], Awaitable[Any]]
@@ -25,21 +26,20 @@ class App:
         self.gate.set()
         self.asked: list[str] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def reply(self, scope: Any, receive: Any) -> Reply | None:
         body, more = b"", True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return
+                return None
             body += message["body"]
             more = message["more_body"]
         self.asked.append(scope["path"])
+        if scope["path"] == "/broken":
+            raise ValueError("a fault of ours")
         if scope["path"] != "/ready":
             await self.gate.wait()
-        answer = b"x" * 20_000_000 if scope["path"] == "/large" else b"%d" % len(body)
-        headers = [(b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+        return Reply(200, b"x" * 20_000_000 if scope["path"] == "/large" else b"%d" % len(body))
 
 
 @contextlib.asynccontextmanager
@@ -133,6 +133,93 @@ def test_a_request_is_answered_and_what_it_took_is_given_back() -> None:
         assert (await caller.answer())[2] == b"0"
 
     told(story)
+
+
+def test_a_body_may_come_in_pieces_and_in_chunks() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        caller.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        await asyncio.sleep(0.02)
+        caller.send(b"cd")
+        assert (await caller.answer())[2] == b"4"
+        chunked = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        caller.send(chunked + b"3\r\nabc\r\n")
+        await asyncio.sleep(0.02)
+        caller.send(b"2\r\nde\r\n0\r\n\r\n")
+        assert (await caller.answer())[2] == b"5"
+        caller.send(chunked + b"3\r\nabc\r\n0\r\n\r\n")
+        assert (await caller.answer())[2] == b"3"
+
+    told(story)
+
+
+def test_who_asks_for_the_head_gets_no_body() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        caller.ask("/a", b"", "Connection: close", method="HEAD")
+        return await caller.rest()
+
+    head, _, body = told(story).partition(b"\r\n\r\n")
+    assert b"content-length: 1" in head
+    assert b"connection: close" in head
+    assert body == b""
+
+
+def test_who_waits_to_send_its_body_hears_that_it_may_also_behind_another_request() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        app.gate.clear()
+        caller.ask("/a")
+        expects = (
+            b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+        caller.send(expects)
+        await until(lambda: len(app.asked) == 1)
+        app.gate.set()
+        assert (await caller.answer())[2] == b"0"
+        assert await caller.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        caller.send(b"ab")
+        assert (await caller.answer())[2] == b"2"
+
+    told(story)
+
+
+def test_a_fault_in_one_request_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        callers = [await Caller.at(port) for _ in range(3)]
+        for caller, path in zip(callers, ("/a", "/broken", "/b"), strict=True):
+            caller.ask(path)
+        assert (await callers[0].answer())[0] == (await callers[2].answer())[0] == 200
+        return await callers[1].rest()
+
+    assert told(story) == b""
+    assert "/broken was not answered" in caplog.text
+
+
+def test_a_request_that_waits_and_is_given_up_closes_its_connection() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        app.gate.clear()
+        caller.ask("/a")
+        await until(lambda: len(app.asked) == 1)
+        [connection] = intake.connections
+        await until(lambda: bool(connection.tasks))
+        for task in connection.tasks:
+            task.cancel()
+        return await caller.rest()
+
+    assert told(story) == b""
+
+
+def test_a_connection_that_rests_too_long_is_closed_and_blames_nobody() -> None:
+    async def story(port: int, intake: Intake, app: App) -> int:
+        caller = await Caller.at(port)
+        caller.ask("/a")
+        await caller.answer()
+        assert await caller.rest() == b""
+        return intake.cut_off
+
+    assert told(story, keep_alive_seconds=1, unread_seconds=0.1, head_seconds=0.1) == 0
 
 
 @pytest.mark.parametrize(

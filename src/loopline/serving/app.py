@@ -1,12 +1,13 @@
 """Which path does what, who may, and what an error looks like: HTTP, and nothing else.
 
-A raw ASGI application, since a framework costs as much as all the rest of a prediction. Most routes
-come from the dialects that speak there; here are those that are Loopline's own.
+No framework, since one costs as much as all the rest of a prediction: what a request is comes in as
+ASGI has it, and what it gets is returned. Most routes come from the dialects that speak there; here
+are those that are Loopline's own.
 """
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -116,11 +117,10 @@ ROUTES: tuple[Route, ...] = (
 """Every route that there may be; the environment decides about some of them."""
 
 Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class App:
-    """The ASGI application of one server."""
+    """Answers every request of one server."""
 
     def __init__(
         self, path: Path, guard: Guard, environment: Mapping[str, str] | None = None
@@ -143,8 +143,11 @@ class App:
         """Return an error's body in the form of the protocol that `path` belongs to."""
         return self._table.form(path)(status, message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+    async def reply(self, scope: Scope, receive: Receive) -> Reply | None:
+        """Return what one HTTP request gets; None when its caller has gone.
+
+        `scope` and `receive` are ASGI's.
+        """
         started = time.perf_counter_ns()
         method, path = scope["method"], scope["path"]
         place: Place | None = None
@@ -156,16 +159,13 @@ class App:
             self.admit(place.route.permission, headers, scope)
             reply = await self._answered(place, version, name, headers, receive)
         except GoneError:
-            return
+            return None
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
             reply = self._failed(error, place, path)
             if place is not None and place.predicts:
                 self.count_failure(error, reply.status, started)
         self.count("other" if place is None else place.route.path, reply.status)
-        size = (b"content-length", b"%d" % len(reply.body))
-        start = {"type": "http.response.start", "status": reply.status}
-        await send({**start, "headers": [*reply.headers, size]})
-        await send({"type": "http.response.body", "body": reply.body})
+        return reply
 
     async def _answered(
         self,

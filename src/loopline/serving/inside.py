@@ -1,6 +1,6 @@
 """The server without a listener: for platforms that call a function in place of a port.
 
-The same application, router and log as `loopline serve`; a call is an ASGI request made by hand.
+The same application, router and log as `loopline serve`; a call is a request made by hand.
 What a call asks for is answered when it returns, since such a platform may stop the process there.
 """
 
@@ -62,18 +62,15 @@ class Inside:
             "path": path,
             "headers": [*kept, (b"content-length", b"%d" % len(body))],
         }
-        sent: list[Mapping[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def send(message: Mapping[str, Any]) -> None:
-            sent.append(message)
-
-        await self._app(scope, receive, send)
+        reply = await self._app.reply(scope, receive)
+        assert reply is not None  # noqa: S101 - this caller does not go away
         await self._app.host.path.shadowed()
-        start, rest = sent
-        return Answered(start["status"], start["headers"], rest["body"])
+        size = (b"content-length", b"%d" % len(reply.body))
+        return Answered(reply.status, [*reply.headers, size], reply.body)
 
 
 @contextmanager

@@ -7,9 +7,12 @@ microseconds and before anything is decoded; so whoever is let in waits no longe
 takes, however many ask.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loopline.serving.app import App
 
 PAGE = 4096
 """Bytes of a body that count as one more request: decoding and scoring them takes about as long."""
@@ -49,7 +52,7 @@ class Intake:
     """What one process has taken on now; the transport keeps it."""
 
     limits: Limits = field(default_factory=Limits)
-    app: Callable[..., Awaitable[None]] | None = None
+    app: "App | None" = None
     """What answers; None until the models are loaded."""
     live: Collection[str] = ()
     """Paths that say whether the process is up: 200 from the start."""
@@ -60,6 +63,8 @@ class Intake:
     is_draining: bool = False
     in_flight: int = 0
     bodies_bytes: int = 0
+    waiting: list[tuple[Any, Any]] = field(default_factory=list)
+    """Connection and request: what is here as a whole, and answered next."""
     connections: set[Any] = field(default_factory=set)
     shed: int = 0
     """Requests that were told to come back."""

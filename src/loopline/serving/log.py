@@ -27,7 +27,7 @@ SEALED = ["s"]
 LOG_LOST, RELEASE_REFUSED = "log_lost", "release_refused"
 """What a server notes of itself: frames that were not kept, releases that cannot be used."""
 _FRAME = struct.Struct("<II")
-_GATHER_SECONDS = 0.005  # what arrives in this time is written and synced together
+_GATHER_SECONDS = 0.012  # what arrives in this time is written and synced together
 _SEGMENT_BYTES = 32 * 2**20
 _SEGMENT_SECONDS = 600.0
 _BACKLOG_BYTES = 64 * 2**20  # more than this waiting for the disk is dropped, and counted

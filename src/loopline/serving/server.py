@@ -250,7 +250,6 @@ class _Process:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=self._intake.limits.keep_alive_seconds,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         self._is_first = board is None or (number == 0 and not board.has_ended)

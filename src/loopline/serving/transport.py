@@ -6,14 +6,23 @@ here (429 past the bound, 503 while there is no model) starts no task, so saying
 """
 
 import asyncio
+import logging
+import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from loopline.serving.limits import PAGE, Intake
+from loopline.serving.routes import Reply
+
+_log = logging.getLogger(__name__)
 
 
 def _canned(status: str, code: str, message: str) -> tuple[bytes, bytes]:
@@ -63,6 +72,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._unsent = 0
         self._since: float | None = self.loop.time()
         """When the request that is being sent began; None between two."""
+        self._rests_since = 0.0
+        """When the last answer was given. The look at the clock ends a connection that rests too
+        long: uvicorn's timer, set and cancelled for every answer, was a tenth of the floor."""
+        self._next: RequestResponseCycle | None = None
+        """The request whose head was let in, and whose body may be here at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room, with a look at the clock now and then."""
@@ -104,6 +118,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._since is None:
             self._since = self.loop.time()
         super().data_received(data)
+        self._begin_next()
         if self._since is not None and not self._is_in_body:
             self._head += len(data)
             if self._head > self._intake.limits.head_bytes and not self.transport.is_closing():
@@ -142,6 +157,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._intake.in_flight += weight
         super().on_message_complete()
         self._since, self._is_in_body = None, False
+        cycle, self._next = self._next, None
+        if cycle is not None:
+            self._answer_soon(cycle)
 
     def on_response_complete(self) -> None:
         """Give back what the request counted."""
@@ -151,7 +169,14 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._weights:
             intake.bodies_bytes -= self._body_bytes
             self._body_bytes = 0
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        self._rests_since = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            self._begin_next()
 
     def shutdown(self) -> None:
         """End as soon as what was asked is answered."""
@@ -176,7 +201,76 @@ class BoundedHttp(HttpToolsProtocol):
             if answer is not None:
                 self._answer(cycle, answer)
                 return
-        super()._start_asgi_task(cycle, intake.app)  # type: ignore[arg-type]
+        if cycle.more_body:
+            self._next = cycle
+        else:
+            self._answer_soon(cycle)
+
+    def _answer_soon(self, cycle: RequestResponseCycle) -> None:
+        """Answer a request that is here as a whole, after all that the loop has read by now.
+
+        One after the other the predictions find their code in the processor's caches, where reading
+        in between pushes it out: a fifth of the time was saved.
+        """
+        waiting = self._intake.waiting
+        if not waiting:
+            self.loop.call_soon(_answer_all, self._intake)
+        waiting.append((self, cycle))
+
+    def answer(self, cycle: RequestResponseCycle) -> None:
+        """Answer a request at once, or in a task if something on the way has to wait.
+
+        With a plan nothing has, and a task with its messages costs as much as the prediction.
+        """
+        answering = self._reply(cycle)
+        try:
+            awaited = answering.send(None)
+        except StopIteration:
+            return
+        self._go_on(_rest(answering, awaited))
+
+    def _begin_next(self) -> None:
+        """Begin a request whose body is still on the way: its sender may wait for a word."""
+        cycle, self._next = self._next, None
+        if cycle is not None and not self.transport.is_closing():
+            self._go_on(self._reply(cycle))
+
+    def _go_on(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(answering)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _reply(self, cycle: RequestResponseCycle) -> None:
+        app = self._intake.app
+        assert app is not None  # noqa: S101 - without one nothing is let in
+        try:
+            reply = await app.reply(cycle.scope, cycle.receive)  # type: ignore[arg-type]
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
+            if reply is not None and not cycle.disconnected:
+                self._write(cycle, reply)
+        except Exception:  # noqa: BLE001 - those behind this one are answered
+            _log.exception("%s was not answered.", cycle.scope["path"])
+        finally:
+            if not cycle.response_complete:
+                self.transport.close()
+
+    def _write(self, cycle: RequestResponseCycle, reply: Reply) -> None:
+        """Write an answer in one piece."""
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in reply.headers:
+            lines += (name, b": ", value, b"\r\n")
+            if name == b"connection":
+                cycle.keep_alive = False
+        lines.append(b"content-length: %d\r\n" % len(reply.body))
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            lines.append(reply.body)
+        self.transport.write(b"".join(lines))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _at_once(self, path: str) -> tuple[bytes, bytes] | None:
         """Return what a request gets without being let in, or None where it is let in."""
@@ -232,14 +326,46 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()  # closing would wait for ever until it is read
             return
         self._unsent = unsent
-        late = 0.0 if self._since is None else self.loop.time() - self._since
-        most = limits.body_seconds if self._is_in_body else limits.head_seconds
-        if late >= most:
-            self._intake.cut_off += 1
+        now = self.loop.time()
+        if self._since is not None:
+            most = limits.body_seconds if self._is_in_body else limits.head_seconds
+            left = self._since + most - now
+        elif self._weights:
+            left = limits.unread_seconds  # it waits for us
+        else:
+            left = self._rests_since + limits.keep_alive_seconds - now
+        if left <= 0:
+            self._intake.cut_off += self._since is not None
             self.transport.close()
             return
-        wait = min(max(most - late, 0.01), limits.unread_seconds)
+        wait = min(max(left, 0.01), limits.unread_seconds)
         self._look = self.loop.call_later(wait, self._look_at_the_clock)
+
+
+def _answer_all(intake: Intake) -> None:
+    waiting, intake.waiting = intake.waiting, []
+    for connection, cycle in waiting:
+        connection.answer(cycle)
+
+
+async def _rest(begun: Coroutine[Any, Any, None], awaited: Any) -> None:
+    """Go on in a task with what has begun outside one, and waits for `awaited`."""
+    await _resumed(begun, awaited)
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    while True:
+        try:
+            said = yield awaited
+        except BaseException as error:  # noqa: BLE001 - for who waits: the task was cancelled
+            go_on = partial(begun.throw, error)
+        else:
+            go_on = partial(begun.send, said)
+        try:
+            awaited = go_on()
+        except StopIteration:
+            return
 
 
 async def unused(_scope: Any, _receive: Any, _send: Any) -> None:
