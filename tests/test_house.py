@@ -200,6 +200,7 @@ def test_every_verb_is_a_file_and_every_file_a_verb() -> None:
 def test_every_read_answers_as_json() -> None:
     reads = [
         "loopline run", "loopline check", "loopline status", "loopline watch", "loopline feedback",
+        "loopline profile",
         "loopline model list", "loopline model show", "loopline model compare",
         "loopline audit list", "loopline audit verify",
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """The compiled counter and its numpy twin give the same integers, whatever the numbers."""
 
-import ctypes
+import zlib
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def as_lists(found: kernel.Cells) -> tuple[list[int], list[int], tuple[int, int,
 
 
 @compiled
-@given(values=columns, offset=offsets, shift=st.sampled_from([42, 44, 0]))
+@given(values=columns, offset=offsets, shift=st.sampled_from([42, 44, 51]))
 def test_both_count_hostile_numbers_alike(values: np.ndarray, offset: float, shift: int) -> None:
     found = kernel.count(values, offset=offset, shift=shift)
 
@@ -49,33 +49,135 @@ def test_both_count_more_cells_than_the_first_table_holds_and_runs_of_one_alike(
         assert as_lists(found) == as_lists(kernel.twin(values, offset=0.0, shift=SHIFT))
 
 
+def bitmap(valid: list[bool], start: int) -> np.ndarray:
+    return np.packbits([True] * start + valid, bitorder="little")
+
+
+def buffer_of(dtype: str) -> st.SearchStrategy[np.ndarray]:
+    kind = np.dtype(dtype)
+    elements = hostile if kind == np.float64 else npst.from_dtype(kind)
+    return npst.arrays(kind, st.integers(1, 700), elements=elements)
+
+
 @compiled
-@given(
-    values=columns,
-    start=st.integers(0, 9),
-    mask=st.lists(st.booleans(), min_size=60, max_size=60),
-)
-def test_what_an_arrow_bitmap_calls_null_is_missing(
-    values: np.ndarray, start: int, mask: list[bool]
+@pytest.mark.parametrize("form", kernel.Form)
+@given(drawn=st.data(), start=st.integers(0, 9), nulls=st.sampled_from([0, 0.03, 0.5, 0.97, 1]))
+def test_every_form_of_numbers_with_its_nulls_is_counted_as_the_twin_does(
+    form: kernel.Form, drawn: st.DataObject, start: int, nulls: float
 ) -> None:
-    valid = np.array(mask[: len(values)], bool)
-    bitmap = np.packbits(np.concatenate([np.ones(start, bool), valid]), bitorder="little")
-    functions = kernel._functions()
-    assert functions is not None
-    new, free, add, used, read = functions
-    special, table = np.zeros(3, np.int64), new()
+    values = drawn.draw(buffer_of(kernel._DTYPES[form]))
+    offset = drawn.draw(offsets)
+    start = min(start, len(values) - 1)
+    rows = len(values) - start
+    valid = np.random.default_rng(len(values)).random(rows) >= nulls
+    numbers = kernel.Numbers(values, form, start, rows, bitmap(valid.tolist(), start))
+    compiled_table, twin_table = kernel._CompiledTable(SHIFT), kernel._TwinTable(SHIFT)
 
-    add(
-        table, values.ctypes.data, len(values), bitmap.ctypes.data, start, 0.0, SHIFT,
-        special.ctypes.data,
-    )  # fmt: skip
-    cells, counts = np.empty(used(table), np.int64), np.empty(used(table), np.int64)
-    read(table, cells.ctypes.data, counts.ctypes.data)
-    free(ctypes.c_void_p(table))
+    for table in (compiled_table, twin_table):
+        table.add(numbers, offset)
+        table.add(numbers._replace(valid=None), offset)
 
-    order = cells.argsort()
-    wanted = kernel.twin(np.where(valid, values, np.nan), offset=0.0, shift=SHIFT)
-    assert as_lists((cells[order], counts[order], tuple(special.tolist()))) == as_lists(wanted)
+    found = compiled_table.read()
+    assert as_lists(found) == as_lists(twin_table.read())
+    assert found[1].sum() + sum(found[2]) == 2 * rows
+
+
+def test_times_of_every_unit_are_their_seconds() -> None:
+    forms = {
+        kernel.Form.DAYS: [1, -1], kernel.Form.MILLISECONDS: [86_400_000, -86_400_000],
+        kernel.Form.MICROSECONDS: [86_400_000_000, -86_400_000_000],
+        kernel.Form.NANOSECONDS: [86_400_000_000_999, -86_400_000_000_000],
+    }  # fmt: skip
+    for form, values in forms.items():
+        numbers = kernel.Numbers(np.array(values, kernel._DTYPES[form]), form, 0, 2)
+        assert kernel.as_numbers(numbers).tolist() == [86_400.0, -86_400.0], form
+
+
+tables = pytest.mark.parametrize(
+    "make", [pytest.param(kernel._CompiledTable, marks=compiled), kernel._TwinTable]
+)
+
+
+@tables
+@given(values=columns, offset=offsets, cut=st.integers(0, 60))
+def test_the_cells_of_two_tables_add_to_those_of_one(
+    make: type, values: np.ndarray, offset: float, cut: int
+) -> None:
+    whole, first, second, total = (make(SHIFT) for _ in range(4))
+    for table, part in ((whole, values), (first, values[:cut]), (second, values[cut:])):
+        table.add(kernel.Numbers(part, kernel.Form.F64, 0, len(part)), offset)
+    for table in (second, first):
+        total.sum(*table.read()[:2])
+
+    assert [part.tolist() for part in total.read()[:2]] == [
+        part.tolist() for part in whole.read()[:2]
+    ]
+
+
+both = pytest.mark.parametrize("library", [pytest.param("compiled", marks=compiled), "twin"])
+
+
+def use(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library == "twin":
+        monkeypatch.setattr(kernel, "library", lambda: None)
+
+
+def texts(values: list[str], start: int = 0, *, wide: bool = False) -> kernel.Texts:
+    encoded = [value.encode() for value in ["before"] * start + values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64 if wide else np.int32)
+    content = np.frombuffer(b"".join(encoded) or b"-", np.uint8)
+    return kernel.Texts(ends, content, start, len(values), wide)
+
+
+@both
+@pytest.mark.parametrize("wide", [False, True])
+def test_texts_are_measured_in_characters_and_their_classes(
+    library: str, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(library, monkeypatch)
+    values = ["Grüße, 世界!", "", "4\t2 €", "😀\x00", "skipped", "\U00020000"]
+    weights = np.array([2, 5, 1, 1, 0, 1])
+    totals = np.zeros(len(kernel.CLASSES), np.int64)
+
+    lengths = kernel.measure(texts(values, 3, wide=wide), weights, totals)
+
+    assert lengths.tolist() == [10, 0, 5, 2, 0, 1]
+    assert dict(zip(kernel.CLASSES, totals.tolist(), strict=True)) == {
+        "letters": 2 * 7 + 1, "digits": 2, "spaces": 2 * 1 + 2, "punctuation": 2 * 2,
+        "symbols": 2, "others": 1,
+    }  # fmt: skip
+
+
+@both
+def test_a_text_s_hashed_cell_is_its_crc(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(library, monkeypatch)
+    counts = np.zeros(256, np.int64)
+
+    kernel.tail(texts(["", "churn", "é", "no"], 1), np.array([1, 3, 4, 0]), counts)
+
+    assert {cell: int(counts[cell]) for cell in np.flatnonzero(counts)} == {
+        zlib.crc32(text.encode()) % 256: number
+        for text, number in (("", 1), ("churn", 3), ("é", 4))
+    }
+
+
+@both
+@pytest.mark.parametrize(
+    "form", [kernel.Form.I8, kernel.Form.U16, kernel.Form.I32, kernel.Form.I64]
+)
+def test_places_in_a_dictionary_are_tallied_and_nulls_are_not(
+    library: str, form: kernel.Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(library, monkeypatch)
+    places = np.array([9, 9, 0, 2, 2, 1, 2] * 20, kernel._DTYPES[form])
+    valid = [True, True, False, True, True, True, True] * 20
+    counts = np.array([100, 0, 0])
+    numbers = kernel.Numbers(places, form, 2, 138, bitmap(valid[2:], 2))
+
+    assert kernel.tally(numbers, np.append(counts, np.zeros(7, np.int64))) == 20
+    found = np.append(counts, np.zeros(7, np.int64))
+    kernel.tally(numbers, found)
+    assert found.tolist() == [100, 20, 60, 0, 0, 0, 0, 0, 0, 38]
 
 
 def test_a_view_with_gaps_is_counted_as_the_numbers_it_shows() -> None:
@@ -129,11 +231,19 @@ def test_a_cell_is_the_leading_bits_of_a_number(number: float, cell: int) -> Non
     assert kernel.cells_of(np.array([number]), 0.0, SHIFT).tolist() == [cell]
 
 
+@compiled
 def test_no_room_for_the_table_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: object) -> int:
-        return 0
-
-    monkeypatch.setattr(kernel, "_functions", lambda: (none, none, none, none, none))
+    full = kernel._functions()._replace(new=lambda _: 0)
+    monkeypatch.setattr(kernel, "_functions", lambda: full)
 
     with pytest.raises(MemoryError, match="no room for a table of cells"):
+        kernel.count(np.ones(3), offset=0.0, shift=SHIFT)
+
+
+@compiled
+def test_no_room_for_more_cells_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = kernel._functions()._replace(used=lambda *_: -1)
+    monkeypatch.setattr(kernel, "_functions", lambda: full)
+
+    with pytest.raises(MemoryError, match="no room for a larger table"):
         kernel.count(np.ones(3), offset=0.0, shift=SHIFT)

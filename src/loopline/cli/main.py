@@ -27,6 +27,7 @@ VERBS = {
     "feedback": "Read what turned out true, when it is known.",
     "watch": "Compare what happens with what was promised, and respond.",
     "up": "Run the server and the watcher together.",
+    "profile": "Describe any table, and how far another has drifted from it.",
     "status": "Say where this project's loop stands, and what is next.",
     "audit": "List every decision and finding, and prove nothing was changed.",
     "demo": "See a model's whole life on real flights, in about two minutes.",

@@ -28,7 +28,7 @@ TAIL = 256
 """Hashed cells for all other values of a category."""
 _FAR = 8.0  # times the spread: from here on cells are too wide, and an offset is subtracted
 
-Kind = Literal["number", "category"]
+Kind = Literal["number", "category", "text"]
 _NO_CELLS = np.empty(0, np.int64)
 
 
@@ -39,7 +39,7 @@ class ColumnCounts:
     kind: Kind
     missing: int = 0
     cells: np.ndarray = field(default_factory=lambda: _NO_CELLS)
-    """Cells that occur, rising; of a category, the tail's."""
+    """Cells that occur, rising; of a category, the tail's; of texts, those of their lengths."""
     counts: np.ndarray = field(default_factory=lambda: _NO_CELLS)
     """How many values lie in each cell."""
     low: int = 0
@@ -49,14 +49,16 @@ class ColumnCounts:
     offset: float = 0.0
     """Subtracted from every number before its cell is found."""
     named: Mapping[str, int] = field(default_factory=dict)
-    """Values kept by name, those that occur."""
+    """Of a category: values kept by name, those that occur. Of texts: characters by class. Of
+    numbers: `unreadable`, how many of the missing ones are texts that write no number."""
     names: str = ""
     """Digest of the values that are kept by name."""
 
     @property
     def present(self) -> int:
         """Rows with a value."""
-        return int(self.counts.sum()) + self.low + self.high + sum(self.named.values())
+        named = sum(self.named.values()) if self.kind == "category" else 0
+        return int(self.counts.sum()) + self.low + self.high + named
 
     @property
     def rows(self) -> int:
@@ -192,7 +194,7 @@ def count_values(values: Mapping[Any, int], like: ColumnCounts | None = None) ->
     tail: Counter[int] = Counter()
     for value, number in found.items():
         if value not in kept:
-            tail[zlib.crc32(str(value).encode()) % TAIL] += number
+            tail[tail_cell(str(value))] += number
     cells = np.array(sorted(tail), np.int64)
     return ColumnCounts(
         "category",
@@ -207,6 +209,11 @@ def count_values(values: Mapping[Any, int], like: ColumnCounts | None = None) ->
 def digest_of(names: Iterable[str]) -> str:
     """Return what tells one set of named values from another."""
     return hashlib.sha256("\0".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def tail_cell(name: str) -> int:
+    """Return the hashed cell of a value that is not kept by name."""
+    return zlib.crc32(name.encode()) % TAIL
 
 
 def seconds(times: np.ndarray) -> np.ndarray:

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from loopline.data.sources.base import describe, fields, files_of
-from loopline.data.streams import Layout, csv_batches, line_batches, read_layout
 from loopline.errors import SourceError, StoreError
 from loopline.store.files import File, is_remote, of_path, of_url
 
 if TYPE_CHECKING:
+    from loopline.data.streams import Layout
     from loopline.settings import Settings
 
 PIECE_ROWS = 1 << 17
 BATCH_ROWS = 1 << 15
 """Rows that a model sees at a time: they and what is made of them stay in a processor's cache."""
+_PARQUET, _ARROW = b"PAR1", b"ARROW1"
 _LARGE_GROUP = 1 << 22
 """More than any writer makes by itself: what is larger is read from its beginning, as CSV is."""
 
@@ -38,14 +39,19 @@ class Groups:
     constants: tuple[tuple[str, Any], ...] = ()
     """Columns that a table keeps in its files' names."""
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Read them, a batch at a time; a column that the file lacks is left out."""
+    def batches(
+        self, columns: Sequence[str], encoded: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Read them, a batch at a time; a column that the file lacks is left out.
+
+        Texts of the columns `encoded` come as places in a dictionary.
+        """
         import pyarrow.parquet as pq
 
         constants = dict(self.constants)
         with self.file.open() as stream, _read(self.file):
             # Unbuffered it would hold whole column chunks: 10 million rows may be one row group.
-            parquet = pq.ParquetFile(stream, buffer_size=1 << 20)
+            parquet = pq.ParquetFile(stream, buffer_size=1 << 20, read_dictionary=list(encoded))
             there = set(parquet.schema_arrow.names)
             wanted = [name for name in columns if name in there]
             for batch in parquet.iter_batches(
@@ -65,14 +71,19 @@ class Piece:
     held: tuple[pa.RecordBatch, ...] = ()
     groups: Groups | None = None
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str], encoded: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
         """Yield its rows, at most `BATCH_ROWS` at a time.
+
+        Texts of the columns `encoded` may come as places in a dictionary, where that is how they
+        are kept.
 
         Raises:
             StoreError: it lies in a file that cannot be read any more.
         """
         if self.groups is not None:
-            yield from self.groups.batches(columns)
+            yield from self.groups.batches(columns, encoded)
         for batch in self.held:
             for start in range(0, batch.num_rows, BATCH_ROWS):
                 yield batch.slice(start, BATCH_ROWS)
@@ -92,6 +103,10 @@ class Source(Protocol):
     @property
     def rows(self) -> int | None:
         """How many it has, where that is known beforehand."""
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether its columns have types; else texts, or a block's guess, are yet to be read."""
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         """Cut it into pieces that have `columns`."""
@@ -151,6 +166,15 @@ def _is_delta(root: Path, place: str) -> bool:
 
 
 def _file(file: File, where: Mapping[str, Any]) -> Source:
+    # Parquet and Arrow say what they are; of the rest, polars and others are asked.
+    magic = file.head(len(_ARROW)) if where["format"] in {None, "parquet"} else b""
+    if magic.startswith(_PARQUET):
+        with file.open() as stream, _read(file):
+            return _Parquet.of(file, stream)
+    if magic == _ARROW and where["format"] is None:
+        return _Arrow.of(file)
+    from loopline.data.streams import read_layout
+
     layout = read_layout(file, where)
     if layout.format == "parquet":
         with file.open() as stream, _read(file):
@@ -189,6 +213,7 @@ class _Parquet:
     schema: pa.Schema
     group_rows: tuple[int, ...]
     constants: tuple[tuple[str, Any], ...] = ()
+    is_typed: bool = True
 
     @classmethod
     def of(cls, file: File, stream: Any) -> "_Parquet":
@@ -229,6 +254,7 @@ class Held:
     name: str
     held: Sequence[pa.RecordBatch]
     schema: pa.Schema
+    is_typed: bool = True
 
     @property
     def rows(self) -> int:
@@ -241,13 +267,42 @@ class Held:
 
 
 @dataclass(frozen=True)
-class _Csv:
+class _Arrow:
+    """An Arrow file, which Feather's second version is too."""
+
     file: File
-    layout: Layout
+    schema: pa.Schema
     rows: None = None
+    is_typed: bool = True
 
     @classmethod
-    def of(cls, file: File, layout: Layout) -> "_Csv":
+    def of(cls, file: File) -> "_Arrow":
+        with file.open() as stream, _read(file, "Arrow"):
+            return cls(file, pa.ipc.open_file(stream).schema)
+
+    @property
+    def name(self) -> str:
+        return self.file.place
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
+        return _gathered(self.name, (_only(batch, columns) for batch in self._batches()))
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        with self.file.open() as stream, _read(self.file, "Arrow"):
+            reader = pa.ipc.open_file(stream)
+            for place in range(reader.num_record_batches):
+                yield reader.get_batch(place)
+
+
+@dataclass(frozen=True)
+class _Csv:
+    file: File
+    layout: "Layout"
+    rows: None = None
+    is_typed: bool = False
+
+    @classmethod
+    def of(cls, file: File, layout: "Layout") -> "_Csv":
         return cls(file, layout)
 
     @property
@@ -259,18 +314,23 @@ class _Csv:
         return pa.schema([(name, pa.string()) for name in self.layout.names])
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
+        from loopline.data.streams import csv_batches
+
         return _gathered(self.name, csv_batches(self.file, self.layout, columns))
 
 
 @dataclass(frozen=True)
 class _Lines:
     file: File
-    layout: Layout
+    layout: "Layout"
     schema: pa.Schema
     rows: None = None
+    is_typed: bool = False
 
     @classmethod
-    def of(cls, file: File, layout: Layout) -> "_Lines":
+    def of(cls, file: File, layout: "Layout") -> "_Lines":
+        from loopline.data.streams import line_batches
+
         first = next(line_batches(file, layout, None), None)
         return cls(file, layout, pa.schema([]) if first is None else first.schema)
 
@@ -279,11 +339,14 @@ class _Lines:
         return self.file.place
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
+        from loopline.data.streams import line_batches
+
         return _gathered(self.name, line_batches(self.file, self.layout, columns))
 
 
 class _Query:
     rows: None = None
+    is_typed = False
 
     def __init__(self, where: Mapping[str, Any], root: Path, settings: "Settings") -> None:
         from loopline.data.sources.sql import Sql
@@ -336,10 +399,10 @@ def _with(batch: pa.RecordBatch, constants: Mapping[str, Any]) -> pa.RecordBatch
 
 
 @contextlib.contextmanager
-def _read(file: File) -> Iterator[None]:
-    """Turn what Arrow says of a Parquet file into our error."""
+def _read(file: File, kind: str = "Parquet") -> Iterator[None]:
+    """Turn what Arrow says of a file into our error."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         first = str(error).split("\n", 1)[0]
-        raise SourceError(f"{file.place} cannot be read as Parquet: {first}") from error
+        raise SourceError(f"{file.place} cannot be read as {kind}: {first}") from error

@@ -24,8 +24,6 @@ _RULED = {
     OUTPUT: ("prediction_psi",),
 }
 """What the contract's rules can name, of inputs and of outputs."""
-CHANCE = 1e-3
-"""A difference that chance makes this often or oftener is none, however large its figure."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,7 @@ def _measure(column: str, kind: str, expected: ColumnCounts, current: ColumnCoun
 
 def _by_chance(expected: ColumnCounts, current: ColumnCounts) -> float:
     """Return the PSI to expect without drift: a chi-square over the rows (Yurdakul, 2018)."""
-    one, other = statistics.binned(expected, current)
-    if not one.sum() or not other.sum():
-        return 0.0
-    return float((len(one) - 1) * (1 / one.sum() + 1 / other.sum()))
+    return statistics.psi_by_chance(*statistics.binned(expected, current))
 
 
 def worst(drifted: tuple[Drift, ...]) -> dict[str, tuple[str, float]]:
@@ -168,7 +163,7 @@ def _is_more_than_chance(one: Drift, metric: str, limit: float) -> bool:
     if metric in ("missing_rate", "new_category_rate"):
         return value > limit
     by_chance = one.figures["psi_by_chance"] if metric.endswith("psi") else 0.0
-    return value - by_chance > limit and one.figures["p_value"] < CHANCE
+    return value - by_chance > limit and one.figures["p_value"] < statistics.CHANCE
 
 
 def _limits(contract: Contract, kind: str) -> dict[str, float]:

@@ -205,11 +205,14 @@ class _Remote(io.RawIOBase):
 @contextlib.contextmanager
 def _explained(place: str, what: str = "read") -> Iterator[None]:
     """Turn what the store or the disk says into our error."""
-    from obstore.exceptions import BaseError
+    refused: tuple[type[Exception], ...] = (OSError,)
+    if is_remote(place):
+        from obstore.exceptions import BaseError
 
+        refused = (BaseError, OSError)
     try:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"There is no {place}.") from error
-    except (BaseError, OSError) as error:
+    except refused as error:
         raise StoreError(f"{place} cannot be {what}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,92 @@
+"""`loopline profile`, as people call it."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from loopline.cli.main import cli
+from loopline.counts import saved
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "180")
+    rows = range(1000)
+    before = {"x": [n / 10 for n in rows], "c": ["ab"[n % 2] for n in rows]}
+    now = {"x": [n / 10 + 60 for n in rows], "c": ["az"[n % 2] for n in rows]}
+    pl.DataFrame(before).write_parquet("a.parquet")
+    pl.DataFrame(now).write_csv("b.csv")
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["profile", *arguments], catch_exceptions=False)
+
+
+def test_one_table_is_described(folder: Path) -> None:
+    done = call("a.parquet")
+
+    assert done.exit_code == 0
+    assert "a.parquet: 1,000 rows, 2 columns" in done.output
+    assert "2: a 50.0%, b 50.0%" in done.output
+    assert "verdict" not in done.output
+
+
+def test_a_second_one_is_compared_the_worst_column_first(folder: Path) -> None:
+    done = call("a.parquet", "b.csv")
+
+    head, _, rest = done.output.partition("b.csv: ")
+    assert "a.parquet: 1,000 rows" in head
+    assert rest.startswith("1,000 rows; 2 of 2 columns have drifted (PSI above 0.2, beyond chance)")
+    assert [line.split()[:2] for line in rest.splitlines()[2:4]] == [
+        ["c", "drifted"], ["x", "drifted"]
+    ]  # fmt: skip
+    assert "new: z 50.0%; gone: b" in rest
+
+
+def test_drift_is_a_code_of_its_own_where_it_is_asked_for(folder: Path) -> None:
+    assert call("a.parquet", "b.csv").exit_code == 0
+    assert call("a.parquet", "b.csv", "--strict").exit_code == 1
+    assert call("a.parquet", "a.parquet", "--strict").exit_code == 0
+    assert call("a.parquet", "b.csv", "--strict", "--psi", "50").exit_code == 0
+
+
+def test_programs_get_every_figure(folder: Path) -> None:
+    found = json.loads(call("a.parquet", "b.csv", "--json").output)
+
+    assert [table["rows"] for table in found["datasets"]] == [1000, 1000]
+    assert (found["drifted"], found["psi_limit"]) == (2, 0.2)
+    by_column = {one["column"]: one for one in found["drift"]}
+    assert by_column["c"]["new"] == {"z": 500}
+    assert by_column["x"]["figures"]["ks"] == pytest.approx(0.6, abs=0.01)
+    assert by_column["x"]["figures"]["wasserstein"] == pytest.approx(60, rel=0.01)
+    alone = json.loads(call("a.parquet", "--json").output)
+    assert "drift" not in alone
+    assert alone["datasets"][0]["columns"][0]["quantiles"]["0.5"] == pytest.approx(50, rel=0.01)
+
+
+def test_a_profile_is_saved_and_stands_for_its_table(folder: Path) -> None:
+    assert call("a.parquet", "--out", "p.parquet").exit_code == 0
+
+    assert saved.is_saved(folder / "p.parquet")
+    assert "2 of 2 columns have drifted" in call("p.parquet", "b.csv").output
+    assert [path.name for path in folder.glob(".*")] == []
+
+
+def test_names_are_shown_as_text_and_never_read_by_the_terminal(folder: Path) -> None:
+    pl.DataFrame({"x\x1b[2J": [1.0], "[red]": ["[bold]"]}).write_parquet("odd.parquet")
+
+    done = call("odd.parquet")
+
+    assert "\x1b" not in done.output
+    assert "[red]" in done.output
+    assert "[bold]" in done.output
+
+
+def test_misuse_is_told_from_refusal(folder: Path) -> None:
+    assert call().exit_code == 2
+    assert call("a.parquet", "--psi", "-1").exit_code == 2

@@ -1,0 +1,227 @@
+"""Any table to its profile: the same integers from every format, and clear refusals."""
+
+import sqlite3
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from loopline.counts import arrow, saved
+from loopline.counts.saved import Profiled
+from loopline.counts.summary import changes
+from loopline.data import batches, profiling
+from loopline.data.profiling import Wanted, profile_all
+from loopline.errors import CountsError, LooplineError, SourceError
+
+ROWS = 1200
+
+
+def frame(seed: int = 0) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "id": [f"k{seed}-{n:06}" for n in range(ROWS)],
+            "x": generator.normal(size=ROWS),
+            "whole": generator.integers(-9, 9, ROWS),
+            "flag": generator.random(ROWS) > 0.3,
+            "day": [date(2020, 1, 1 + n % 28) for n in range(ROWS)],
+            "moment": [datetime(2020, 1, 1, n % 24, 0, 5) for n in range(ROWS)],
+            "word": [None if n % 7 == 0 else ["a", "b", "ü"][n % 3] for n in range(ROWS)],
+            "half": [None if n % 2 else 1.5 for n in range(ROWS)],
+        }
+    )
+
+
+def write(table: pl.DataFrame, path: Path) -> str:
+    kind = path.suffix
+    if kind == ".csv":
+        table.write_csv(path)
+    elif kind == ".jsonl":
+        table.write_ndjson(path)
+    elif kind == ".arrow":
+        table.write_ipc(path)
+    elif kind == ".parquet":
+        table.write_parquet(path, row_group_size=500)
+    else:
+        table.write_delta(path)
+    return path.name
+
+
+def profiled(root: Path, *places: str, **options: object) -> list[Profiled]:
+    return profile_all(places, root, **options)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.arrow", "delta", "folder"])
+def test_a_table_counts_the_same_in_every_format(tmp_path: Path, name: str) -> None:
+    table = frame()
+    write(table, tmp_path / "t.parquet")
+    if name == "folder":
+        (tmp_path / name).mkdir()
+        for place in range(3):
+            write(table[place * 400 : place * 400 + 400], tmp_path / name / f"{place}.parquet")
+    else:
+        write(table, tmp_path / name)
+
+    first, second = profiled(tmp_path, "t.parquet", name)
+    [alone] = profiled(tmp_path, name)
+
+    assert first.rows == second.rows == ROWS
+    assert second.profile == first.profile
+    assert alone.profile == first.profile
+    assert first.types == {
+        "id": "text", "x": "number", "whole": "integer", "flag": "boolean", "day": "time",
+        "moment": "time", "word": "category", "half": "number",
+    }  # fmt: skip
+
+
+def test_threads_and_pieces_do_not_change_an_integer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(frame(), tmp_path / "t.parquet")
+    write(frame(), tmp_path / "t.csv")
+    one = profiled(tmp_path, "t.parquet", "t.csv", threads=1)
+
+    monkeypatch.setattr(batches, "PIECE_ROWS", 500)
+    monkeypatch.setattr(profiling, "_HELD", 2)
+    several = profiled(tmp_path, "t.parquet", "t.csv", threads=3)
+
+    assert [table.profile for table in several] == [table.profile for table in one]
+
+
+def test_a_query_is_profiled_as_its_rows(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        connection.execute("create table t (x real, word text)")
+        connection.executemany("insert into t values (?, ?)", frame()["x", "word"].iter_rows())
+    connection.close()
+    write(frame()["x", "word"], tmp_path / "t.parquet")
+
+    [found] = profiled(tmp_path, "sqlite:///t.db", query="select x, word from t")
+
+    assert found.profile == profiled(tmp_path, "t.parquet")[0].profile
+    with pytest.raises(SourceError, match="Say with --query what to ask it"):
+        profiled(tmp_path, "sqlite:///t.db")
+
+
+def test_texts_that_write_no_number_are_counted_as_unreadable(tmp_path: Path) -> None:
+    numbers = "\n".join(["1.5"] * 900)
+    (tmp_path / "a.csv").write_text(f"x\n{numbers}\n")
+    (tmp_path / "b.csv").write_text(f"x\n{numbers}\nabc\nNA\n")
+
+    _, found = profiled(tmp_path, "a.csv", "b.csv")
+
+    column = found.profile.columns["x"]
+    assert (column.rows, column.missing, column.named) == (902, 2, {"unreadable": 1})
+
+
+def test_values_that_are_new_are_named_and_the_rest_is_as_the_reference(tmp_path: Path) -> None:
+    write(pl.DataFrame({"c": ["a", "b"] * 100}), tmp_path / "a.parquet")
+    write(pl.DataFrame({"c": ["a", "z"] * 100}), tmp_path / "b.parquet")
+
+    [found] = changes(*profiled(tmp_path, "a.parquet", "b.parquet"))
+
+    assert (found.new, found.gone, found.drifted) == ({"z": 100}, ("b",), True)
+
+
+def test_a_key_of_any_size_takes_a_bounded_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow, "DISTINCT", 300)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 500)
+    codes = [f"c{n % 40}" for n in range(500)] + [f"c{n}" for n in range(2000)]
+    write(pl.DataFrame({"c": codes}), tmp_path / "a.parquet")
+
+    first, second = profiled(tmp_path, "a.parquet", "a.parquet", threads=2)
+
+    column = first.profile.columns["c"]
+    assert set(column.named) == {f"c{n}" for n in range(40)}
+    assert int(column.counts.sum()) == 2000 - 40
+    assert second.profile == first.profile
+    assert second.new["c"] == {}
+
+
+def test_a_saved_profile_stands_for_its_table(tmp_path: Path) -> None:
+    write(frame(), tmp_path / "a.parquet")
+    write(frame(1), tmp_path / "b.csv")
+    first, second = profiled(tmp_path, "a.parquet", "b.csv")
+    for name, tables in {"a": [first], "both": [first, second]}.items():
+        with (tmp_path / f"{name}.profile").open("wb") as stream:
+            saved.write(tables, stream)
+
+    again = profiled(tmp_path, "a.profile", "b.csv")
+    both = profiled(tmp_path, "both.profile")
+    fewer = profiled(tmp_path, "a.profile", wanted=Wanted(only=("x", "word")))
+
+    assert (
+        [t.profile for t in again] == [t.profile for t in both] == [first.profile, second.profile]
+    )
+    assert list(fewer[0].types) == ["x", "word"]
+
+
+def test_profiles_made_apart_are_compared_where_their_grids_allow_it(tmp_path: Path) -> None:
+    write(pl.DataFrame({"x": [1.0, 2.0, 9.0], "c": ["a", "b", "b"]}), tmp_path / "a.parquet")
+    write(pl.DataFrame({"x": [2.0, 3.0, 7.0], "c": ["b", "z", "z"]}), tmp_path / "b.parquet")
+    write(pl.DataFrame({"x": [1e9, 1e9, 1e9], "c": ["b", "z", "z"]}), tmp_path / "far.parquet")
+    for name in ("a", "b", "far"):
+        with (tmp_path / f"{name}.profile").open("wb") as stream:
+            saved.write(profiled(tmp_path, f"{name}.parquet"), stream)
+
+    apart = profiled(tmp_path, "a.profile", "b.profile")
+    together = profiled(tmp_path, "a.parquet", "b.parquet")
+
+    assert apart[1].profile == together[1].profile
+    assert apart[1].new == {"c": {"z": 2}}
+    with pytest.raises(CountsError, match=r"its counts of x stand on another grid"):
+        profiled(tmp_path, "a.profile", "far.profile")
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (["nested.parquet"], r"tags \(list.*\), o \(struct.*--without tags,o$"),
+        (["nested.jsonl"], "lists and objects have no counts: tags"),
+        (["empty.parquet"], r"empty\.parquet has columns \(x\), but no rows"),
+        (["empty.csv"], r"empty\.csv has columns \(x\), but no rows"),
+        (["twice.parquet"], "has x twice"),
+        (["a.parquet", "other.parquet"], "lacks word and adds more.*--columns x"),
+        (["a.parquet", "texts.parquet"], "x: the reference has numbers here, and this has texts"),
+        (["mixed"], r"2\.parquet does not have the columns of .*1\.parquet: it lacks x and adds y"),
+        (["absent.parquet"], "There is no"),
+    ],
+)
+def test_what_cannot_be_profiled_is_refused_with_what_to_do(
+    tmp_path: Path, places: list[str], message: str
+) -> None:
+    pq.write_table(
+        pa.table({"a": [1], "tags": [[1]], "o": [{"x": 1}]}), tmp_path / "nested.parquet"
+    )
+    (tmp_path / "nested.jsonl").write_text('{"a": 1, "tags": [1]}\n')
+    pq.write_table(pa.table({"x": pa.array([], pa.int64())}), tmp_path / "empty.parquet")
+    (tmp_path / "empty.csv").write_text("x\n")
+    pq.write_table(pa.table([[1], [2]], names=["x", "x"]), tmp_path / "twice.parquet")
+    write(frame()["x", "word"], tmp_path / "a.parquet")
+    write(frame()["x", "word"].rename({"word": "more"}), tmp_path / "other.parquet")
+    write(frame()["x", "word"].cast({"x": pl.String}), tmp_path / "texts.parquet")
+    (tmp_path / "mixed").mkdir()
+    write(frame()["x",], tmp_path / "mixed" / "1.parquet")
+    write(frame()["x",].rename({"x": "y"}), tmp_path / "mixed" / "2.parquet")
+
+    with pytest.raises(LooplineError, match=message):
+        profiled(tmp_path, *places)
+
+
+def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
+    write(frame(), tmp_path / "a.parquet")
+
+    only = profiled(tmp_path, "a.parquet", wanted=Wanted(only=("word", "x")))
+    without = profiled(tmp_path, "a.parquet", wanted=Wanted(without=("id",)))
+
+    assert list(only[0].types) == ["word", "x"]
+    assert list(without[0].types) == frame().columns[1:]
+    with pytest.raises(SourceError, match="has no column zz"):
+        profiled(tmp_path, "a.parquet", wanted=Wanted(only=("zz",)))
+    with pytest.raises(SourceError, match="no column to profile"):
+        profiled(tmp_path, "a.parquet", wanted=Wanted(without=tuple(frame().columns)))
