@@ -31,6 +31,7 @@
     │   ├── TooSlowError          the model takes too long (504)
     │   ├── RuntimeUnavailableError  the model's worker does not answer (503)
     │   └── OutputRefusedError    batch predictions would write over something else
+    ├── DeliveryError             an image cannot be made, built or started
     └── MonitoringError
         ├── FeedbackError         a file of outcomes cannot be used
         └── ChannelError          an alert was not delivered
@@ -166,6 +167,10 @@ class RuntimeUnavailableError(ServingError):
 
 class OutputRefusedError(ServingError):
     """Batch predictions would write over something that is not theirs."""
+
+
+class DeliveryError(LooplineError):
+    """What other tools are to run cannot be made, built or started."""
 
 
 class MonitoringError(LooplineError):

@@ -65,6 +65,13 @@ class Keys:
         """The public key, as another home's `trusted` folder takes it."""
         return _public_pem(self._signer.public_key()).decode("ascii")
 
+    def trusted_keys(self) -> dict[str, bytes]:
+        """Return the public keys whose signatures count, by id, as another home takes them.
+
+        They are written anew: whatever else a file in the folder holds does not travel.
+        """
+        return {name: _public_pem(key) for name, key in self._trusted_keys().items()}
+
     @cached_property
     def _signer(self) -> "Ed25519PrivateKey":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -116,7 +116,7 @@ def write(objects: Objects, keys: Keys, release: Release) -> Release:
     """
     content = msgspec.json.encode(release)
     document = _Document(msgspec.Raw(content), keys.sign(_PURPOSE + content))
-    key = _key(release.project, release.environment, release.number)
+    key = document_key(release.project, release.environment, release.number)
     objects.create(key, msgspec.json.encode(document))
     return release
 
@@ -135,7 +135,7 @@ def latest(
         highest = max(numbers(objects, project, environment), default=0)
         return read(objects, keys, project, environment, highest) if highest else None
     number, content = after, None
-    while (following := objects.find(_key(project, environment, number + 1))) is not None:
+    while (following := objects.find(document_key(project, environment, number + 1))) is not None:
         number, content = number + 1, following
     return None if content is None else _open(content, keys, (project, environment, number))
 
@@ -146,7 +146,7 @@ def read(objects: Objects, keys: Keys, project: str, environment: str, number: i
     Raises:
         ReleaseError: it is absent, malformed, unsigned or signed by a stranger.
     """
-    content = objects.find(_key(project, environment, number))
+    content = objects.find(document_key(project, environment, number))
     if content is None:
         raise ReleaseError(f"There is no release {number} of {project} in {environment}.")
     return _open(content, keys, (project, environment, number))
@@ -154,18 +154,23 @@ def read(objects: Objects, keys: Keys, project: str, environment: str, number: i
 
 def numbers(objects: Objects, project: str, environment: str) -> list[int]:
     """Return the numbers of the documents there are, in order, verified or not."""
-    keys = objects.list(_key(project, environment, 1).rpartition("/")[0])
+    keys = objects.list(document_key(project, environment, 1).rpartition("/")[0])
     names = [key.rpartition("/")[2] for key in keys]
     return sorted(int(name[: -len(".json")]) for name in names if _NUMBER.fullmatch(name))
 
 
 def environments(objects: Objects, project: str) -> list[str]:
     """Return the environments that have a release document."""
-    keys = objects.list(_key(project, "any", 1).rsplit("/", 2)[0])
+    keys = objects.list(document_key(project, "any", 1).rsplit("/", 2)[0])
     return sorted({key.split("/")[2] for key in keys})
 
 
-def _key(project: str, environment: str, number: int) -> str:
+def document_key(project: str, environment: str, number: int) -> str:
+    """Return the key that a document lies under.
+
+    Raises:
+        ReleaseError: a name is none.
+    """
     for name in (project, environment):
         if not _NAME.fullmatch(name):
             raise ReleaseError(

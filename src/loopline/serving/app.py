@@ -43,6 +43,7 @@ STATUS: dict[type[LooplineError], int] = {
     errors.AccessError: 500,
     errors.ContractError: 500,
     errors.DataError: 500,
+    errors.DeliveryError: 500,
     errors.MissingExtraError: 500,
     errors.ModelError: 500,
     errors.MonitoringError: 500,

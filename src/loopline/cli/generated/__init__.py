@@ -1,0 +1,1 @@
+"""What `loopline generate` makes: one file a kind."""

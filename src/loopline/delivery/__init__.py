@@ -1,0 +1,1 @@
+"""Files other tools run: the image, and how it is built."""

@@ -1,0 +1,77 @@
+"""Build an image's folder with whatever builder this machine has."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loopline.delivery.image import Image
+from loopline.errors import DeliveryError
+
+BUILDERS = ("buildah", "podman", "docker")
+"""The first that is found builds; all read the same Dockerfile."""
+_TAG = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,254}")
+_SHOWN = 15
+"""Lines of a failed build that are repeated."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image in the store of this machine's builder."""
+
+    reference: str
+    target: str
+    builder: str
+
+
+def find_builder() -> str:
+    """Return the builder of this machine.
+
+    Raises:
+        DeliveryError: there is none.
+    """
+    for name in BUILDERS:
+        if shutil.which(name):
+            return name
+    raise DeliveryError(
+        "No builder of images is installed here. Install buildah, podman or docker, for example: "
+        "apt-get install buildah"
+    )
+
+
+def build_image(
+    image: Image, target: str | None, tag: str | None, say: Callable[[str], object]
+) -> Built:
+    """Build `target` of the image as `tag`; by default its smallest target, named by its version.
+
+    Raises:
+        DeliveryError: there is no builder, no such target, or the build fails.
+    """
+    target = target or image.target
+    if target not in image.targets:
+        known = ", ".join(reversed(image.targets))
+        raise DeliveryError(f"This image has no target '{target:.40}'. Targets: {known}.")
+    if tag is None:
+        tag = f"localhost/{image.name}{'-' if ':' in image.name else ':'}{target}"
+    if not _TAG.fullmatch(tag):
+        raise DeliveryError(
+            f"{tag!r:.80} is no name for an image: lower-case letters and digits, and . _ - / : in "
+            "between, such as credit:3."
+        )
+    try:
+        builder = find_builder()
+    except DeliveryError as error:
+        raise DeliveryError(f"{image.folder} is written. {error}") from None
+    say(f"Building {tag} ({target}) with {builder}")
+    words = ["bud"] if builder == "buildah" else ["build"]
+    command = [builder, *words, "--target", target, "--tag", tag, str(image.folder)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-_SHOWN:])
+        raise DeliveryError(
+            f"{last}\n{builder} could not build {image.folder}; above is the end of what it said."
+        )
+    return Built(tag, target, builder)
