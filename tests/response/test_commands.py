@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,3 +182,44 @@ def test_watching_with_a_report_looks_once_and_writes_one_page(
         text = page.read_text(encoding="utf-8")
         assert text.startswith("<!doctype html>")
         assert "200 predictions of version 1" in text
+
+
+def test_watching_shows_prometheus_its_gauges_in_a_file_and_on_a_port(
+    world: Any, typed: Callable[..., Any], day: Day
+) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(1))
+    file = world.space.root / "loopline.prom"
+
+    typed(watch, "--now", "2013-05-02T01:00:00Z", "--metrics-file", "loopline.prom")
+    assert (
+        'loopline_window_predictions{project="credit",environment="production",version="1"} 200'
+        in (file.read_text())
+    )
+
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "loopline",
+        "watch",
+        "--every",
+        "1s",
+        "--metrics-port",
+        "0",
+    ]
+    with subprocess.Popen(
+        command, cwd=world.space.root, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as watcher:
+        assert watcher.stderr is not None
+        url = watcher.stderr.readline().removeprefix("Metrics: ").strip()
+        shown = ""
+        for _ in range(200):
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                shown = answer.read().decode()
+            if shown:
+                break
+            time.sleep(0.1)
+        watcher.send_signal(signal.SIGTERM)
+    assert watcher.returncode == 0
+    assert "loopline_watch_timestamp_seconds" in shown

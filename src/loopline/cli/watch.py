@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from loopline.monitoring.channels.base import Channel
+    from loopline.monitoring.exposed import Exposed
     from loopline.monitoring.survey import Watched
     from loopline.response.watch import Pass, Watch
 
@@ -44,6 +45,16 @@ _DRIFT = {
     help="Then write one HTML page about all of it; implies --once. By default to "
     "reports/PROJECT-watch.html in the home.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Show Prometheus the gauges of the last look on this port of 127.0.0.1, at /metrics.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write them to this file, as node-exporter's textfile collector reads it.",
+)
 @project_option
 @json_option
 def command(  # noqa: PLR0913 - one argument an option
@@ -53,6 +64,8 @@ def command(  # noqa: PLR0913 - one argument an option
     moment: str | None,
     strict: bool,
     report: str | None,
+    metrics_port: int | None,
+    metrics_file: Path | None,
     project: Path | None,
     as_json: bool,
 ) -> int:
@@ -60,6 +73,7 @@ def command(  # noqa: PLR0913 - one argument an option
     from datetime import UTC
 
     from loopline.cli.main import find_project
+    from loopline.monitoring.exposed import Exposed
 
     root = find_project(project)
     pause, now = _seconds(every), _moment(moment)
@@ -69,9 +83,23 @@ def command(  # noqa: PLR0913 - one argument an option
         _print(seen, as_json=as_json)
         if report is not None:
             _write_report(root, report, now)
+        if metrics_file is not None:
+            Exposed(file=metrics_file.absolute()).show(_gauges(seen, now))
         return int(strict and bool(seen.findings or not seen.folded.is_alone))
-    _go_on(root, pause, as_json=as_json)
+    file = None if metrics_file is None else metrics_file.absolute()
+    with Exposed(metrics_port, file) as exposed:
+        if exposed.port is not None:
+            click.echo(f"Metrics: http://127.0.0.1:{exposed.port}/metrics", err=True)
+        _go_on(root, pause, exposed, as_json=as_json)
     return 0
+
+
+def _gauges(seen: "Pass", now: datetime) -> bytes:
+    from loopline.monitoring.gauges import exposition
+
+    return exposition(
+        seen.project, seen.watched, seen.judged, seen.findings, seen.waiting, now.timestamp()
+    )
 
 
 def _write_report(root: Path, file: str, now: datetime) -> None:
@@ -81,7 +109,7 @@ def _write_report(root: Path, file: str, now: datetime) -> None:
     click.echo(f"\nReport: {written}", err=True)  # so that --json stays JSON
 
 
-def _go_on(root: Path, pause: float, *, as_json: bool) -> None:
+def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> None:
     """Look until Ctrl-C or SIGTERM; what a look cannot do now, the next one tries again."""
     import threading
     from datetime import UTC
@@ -97,7 +125,10 @@ def _go_on(root: Path, pause: float, *, as_json: bool) -> None:
             found = contract_hash(root / "loopline.yaml")
             if watch is None or found != known:  # the contract was edited
                 watch, known = _watch(root), found
-            seen = watch.once(datetime.now(UTC))
+            now = datetime.now(UTC)
+            seen = watch.once(now)
+            if seen.folded.is_alone:  # else another watcher's gauges are the newer ones
+                exposed.show(_gauges(seen, now))
             if as_json:
                 _print(seen, as_json=True)
             elif news := _news(seen):

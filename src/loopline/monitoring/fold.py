@@ -51,6 +51,16 @@ class Folded:
     """False when another process folds just now, and this one did nothing."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What of the log is not folded."""
+
+    size: int = 0
+    """Bytes."""
+    since: float | None = None
+    """When the oldest segment of it was written to last, in seconds since 1970."""
+
+
 def table(project: str) -> str:
     """Return the key of the table of predictions."""
     return f"predictions/{project}"
@@ -107,6 +117,15 @@ class Fold:
             self._database.give_lease(lease, self._holder)
         return done
 
+    def waiting(self) -> Waiting:
+        """Return what of the log is not folded; right after a fold, what it could not fold."""
+        size, oldest = 0, None
+        for _, path, left in self._grown():
+            size += left
+            written = path.stat().st_mtime
+            oldest = written if oldest is None else min(oldest, written)
+        return Waiting(size, oldest)
+
     def _segment(self, environment: str, path: Path, done: Folded) -> None:
         name = f"{self._project}/{environment}/{path.name}"
         before = done.predictions + done.labels + done.errors
@@ -119,6 +138,10 @@ class Fold:
 
     def _segments(self) -> Iterator[tuple[str, Path]]:
         """Yield environment and path of segments that have grown, oldest first."""
+        yield from ((environment, path) for environment, path, _ in self._grown())
+
+    def _grown(self) -> Iterator[tuple[str, Path, int]]:
+        """Yield environment, path and bytes that are not folded of segments that have grown."""
         query = select(folded.c.segment, folded.c.offset)
         with self._database.read() as connection:
             known = {row.segment: row.offset for row in connection.execute(query)}
@@ -128,8 +151,9 @@ class Fold:
             found = [path for path in place.glob("*.log") if _SEGMENT.fullmatch(path.name)]
             for path in sorted(found, key=lambda path: (int(path.name.split("-")[0]), path.name)):
                 done = known.get(f"{self._project}/{place.name}/{path.name}", 0)
-                if path.stat().st_size > done:
-                    yield place.name, path
+                left = path.stat().st_size - done
+                if left > 0:
+                    yield place.name, path, left
 
     def _stretch(self, name: str, environment: str, path: Path, done: Folded) -> bool:
         """Fold what follows the last offset of one segment; False when there was nothing."""

@@ -10,14 +10,14 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from loopline.errors import BundleRefusedError, ReleaseError, StoreError, UnknownVersionError
 from loopline.monitoring import fold, goals, labels, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
-from loopline.monitoring.fold import Fold, Folded
+from loopline.monitoring.fold import Fold, Folded, Waiting
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import References
 from loopline.monitoring.survey import Survey, Watched
@@ -50,6 +50,10 @@ class Pass(Shown):
     watched: tuple[Watched, ...] = ()
     findings: tuple[Finding, ...] = ()
     """Those open now."""
+    judged: tuple[Finding, ...] = ()
+    """Each promise that could be judged, kept or not."""
+    waiting: Waiting = field(default_factory=Waiting)
+    """What of the log could not be folded."""
     news: tuple[Finding, ...] = ()
     """Those opened, updated or resolved by this pass."""
     actions: tuple[Action, ...] = ()
@@ -133,6 +137,8 @@ class Watch:
             unknown=self._count_unknown(known),
             watched=tuple(watched),
             findings=tuple(self._findings.open().values()),
+            judged=tuple(judged),
+            waiting=self._fold.waiting(),
             news=tuple(news),
             actions=(*actions, *taken),
             rollouts=tuple(rollouts),

@@ -226,10 +226,15 @@ def render(families: Iterable[Family]) -> bytes:
         name = f"{family.name}_total" if family.kind == "counter" else family.name
         lines += [f"# HELP {name} {family.text}", f"# TYPE {name} {family.kind}"]
         for sample in sorted(family.samples, key=_order):
-            labels = ",".join(f'{key}="{value}"' for key, value in sample.labels)
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels)
             braces = f"{{{labels}}}" if labels else ""
             lines.append(f"{name}{sample.end}{braces} {_written(sample.value)}")
     return "\n".join([*lines, ""]).encode()
+
+
+def _escaped(value: str) -> str:
+    """Return a label's value so that no column's name ends it."""
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def line(families: Iterable[Family], at: str) -> bytes:
