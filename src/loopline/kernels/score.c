@@ -6,16 +6,8 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdint.h>
 
-#define EXPORT __attribute__((visibility("default")))
-#define BLOCK 64
-
-enum {
-    FILL, MISSING, SCALE, SHIFT, CLIP, FLOAT32, ONE_HOT, LOOK_UP,
-    CONSTANT, LINEAR, TREES, DIVIDE, SIGMOID, SOFTMAX, EXP,
-    KEEP, DOT, PIECES, FUNCTION, PAIR, NORMALISE
-};
+#include "plan.h"
 
 enum {
     LOG, LOG1P, LOG2, LOG10, EXPONENT, EXPM1, SQRT, CBRT, ABS, SIGN, RECIPROCAL, FLOOR, CEIL, RINT,
@@ -23,9 +15,6 @@ enum {
 };
 
 enum { ADD, SUBTRACT, MULTIPLY, QUOTIENT, MAXIMUM, MINIMUM };
-
-typedef struct { int32_t code, to, from, count, a, b, c, d; } step_t;
-typedef struct { double value; int32_t feature, left, right, kind; } node_t;
 
 /* The place of x among sorted keys, or -1. */
 static int32_t find(const double *keys, int32_t count, double x) {
@@ -40,18 +29,8 @@ static int32_t find(const double *keys, int32_t count, double x) {
 static const node_t *leaf(const node_t *nodes, int32_t root, const uint32_t *bits,
                           const double *x) {
     const node_t *node = nodes + root;
-    while (node->feature >= 0) {
-        double value = x[(int64_t)node->feature * BLOCK];
-        int left;
-        if (isnan(value)) left = node->kind & 1;
-        else if (node->kind < 2) left = value <= node->value;
-        else if (value < 0 || value >= 256) left = node->kind & 1;
-        else {
-            uint32_t code = (uint32_t)value;
-            left = bits[(node->kind / 2 - 1) * 8 + code / 32] >> (code % 32) & 1;
-        }
-        node = nodes + (left ? node->left : node->right);
-    }
+    while (node->feature >= 0)
+        node = nodes + (goes_left(node, bits, x) ? node->left : node->right);
     return node;
 }
 
@@ -240,9 +219,9 @@ static void narrow_link(int32_t code, int outputs, int rows, double *raw) {
     }
 }
 
-static void run(const step_t *s, const double *numbers, const int32_t *integers,
-                const node_t *nodes, const uint32_t *bits, int outputs, int rows,
-                double *work, double *raw) {
+void run_step(const step_t *s, const double *numbers, const int32_t *integers,
+              const node_t *nodes, const uint32_t *bits, int outputs, int rows,
+              double *work, double *raw) {
     const double *from = work + (int64_t)s->from * BLOCK;
     double *to = work + (int64_t)s->to * BLOCK;
     const double *p = numbers + s->a;
@@ -362,7 +341,7 @@ EXPORT int64_t loopline_score(const step_t *steps, const double *numbers, const 
                 work[f * BLOCK + r] = matrix[(start + r) * inputs + f];
         for (int i = 0; i < outputs * BLOCK; i++) raw[i] = 0.0;
         for (int64_t i = 0; i < shape[0]; i++)
-            run(steps + i, numbers, integers, nodes, bits, outputs, count, work, raw);
+            run_step(steps + i, numbers, integers, nodes, bits, outputs, count, work, raw);
         for (int r = 0; r < count; r++) {
             int none = 0;
             for (int k = 0; k < outputs; k++) {
