@@ -27,6 +27,7 @@ from loopline.governance.access import Access
 from loopline.governance.signing import Keys
 from loopline.model.bundle import write
 from loopline.model.compile.estimator import compile_plan
+from loopline.model.explanation import KEPT, background
 from loopline.model.original import Original
 from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Feature, Input, Signature, matrix
@@ -87,11 +88,17 @@ class Workspace:
         self.objects = Objects(self.settings.store_url)
         self.keys = Keys(self.settings.home)
 
-    def bundle(self, trained: Trained, version: int, *, with_plan: bool = True) -> Served:
+    def bundle(
+        self, trained: Trained, version: int, *, with_plan: bool = True, with_reasons: bool = False
+    ) -> Served:
         """Write a bundle."""
         files = {"signature.json": msgspec.json.encode(trained.signature)}
+        plan = None
         if with_plan:
-            files |= compile_plan(trained.original.estimator, trained.signature).to_files()
+            plan = compile_plan(trained.original.estimator, trained.signature)
+            files |= plan.to_files()
+        if with_reasons:
+            files[KEPT] = background(plan, trained.signature, trained.columns, 0)
         files["original.pkl"] = dump_original(trained.original)
         prefix = f"bundles/{PROJECT}/{version}"
         digest = write(self.objects, self.keys, prefix, files)
@@ -151,10 +158,12 @@ class Client:
         if body:
             given["content-type"] = "application/json"
         given |= headers or {}
+        path, _, query = path.partition("?")
         scope = {
             "type": "http",
             "method": method,
             "path": path,
+            "query_string": query.encode(),
             "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items() if v],
         }
         size = -(-len(body) // pieces) or 1
@@ -337,11 +346,14 @@ def serve(workspace: Workspace, runner: asyncio.Runner) -> Iterator[Callable[...
         *,
         level: Level = "async",
         with_plan: bool = True,
+        with_reasons: bool = False,
         token: str | None = None,
         replay: bool = False,
         environment: dict[str, str] | None = None,
     ) -> Client:
-        workspace.release(workspace.bundle(trained, 3, with_plan=with_plan))
+        workspace.release(
+            workspace.bundle(trained, 3, with_plan=with_plan, with_reasons=with_reasons)
+        )
         metrics = Metrics()
         router = workspace.router(metrics)
         folder = workspace.settings.home / "log"

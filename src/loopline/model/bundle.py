@@ -30,7 +30,8 @@ FILES = frozenset(
     {
         "signature.json", "plan.json", "plan.bin", "original.pkl", "profile.bin", "run.json",
         "report.json", "snapshot.json", "parity.json", "environment.json", "contract.yaml",
-        "baseline.json", "card.md", "taught.bin", "model.onnx", "expectation.json", "explanation.bin",
+        "baseline.json", "card.md", "taught.bin", "model.onnx", "expectation.json",
+        "explanation.bin",
     }
 )  # fmt: skip
 """Every file a bundle may hold beside its manifest and the manifest's signature."""

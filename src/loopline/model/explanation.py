@@ -27,6 +27,8 @@ from loopline.model.plan import Plan
 from loopline.model.runtimes.wire import pack, unpack
 from loopline.model.signature import Signature, decide_places, matrix
 
+KEPT = "explanation.bin"
+"""The file of a bundle that holds it."""
 FORMAT = 1
 ROWS = 20_000
 """Of the training rows, so many at most say what is usual."""

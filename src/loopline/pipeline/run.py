@@ -34,7 +34,7 @@ from loopline.evaluation.report import Report
 from loopline.model.bundle import version_digest, write
 from loopline.model.card import card
 from loopline.model.compile.estimator import compile_plan
-from loopline.model.explanation import background
+from loopline.model.explanation import KEPT, background
 from loopline.model.original import Original
 from loopline.model.parity import Parity, prove
 from loopline.model.plan import Plan
@@ -316,7 +316,7 @@ def _register(
         "contract.yaml": (workspace.root / "loopline.yaml").read_bytes(),
         "card.md": _card(material, report, made),
         "taught.bin": teachers(material),
-        "explanation.bin": background(
+        KEPT: background(
             made.plan, made.signature, material.rows(material.training), made.run.seed
         ),
     }

@@ -14,7 +14,7 @@ import msgspec
 
 from loopline import errors, plugins
 from loopline.errors import LooplineError
-from loopline.serving import dialects, metrics, openapi
+from loopline.serving import dialects, metrics, openapi, reasons
 from loopline.serving.dialects.base import JSON
 from loopline.serving.guard import Guard, Permission
 from loopline.serving.path import Answer, Path
@@ -158,7 +158,8 @@ class App:
             if place is None:
                 place, version, name = self._search(scope, headers)
             self.admit(place.route.permission, headers, scope)
-            reply = await self._answered(place, version, name, headers, receive)
+            explain = _explain(scope, headers)
+            reply = await self._answered(place, version, name, headers, receive, explain)
         except GoneError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
@@ -175,10 +176,13 @@ class App:
         name: str | None,
         headers: Mapping[bytes, bytes],
         receive: Receive,
+        explain: int,
     ) -> Reply:
         body, content, speaker = b"", NO_CONTENT, place.default
         if place.takes:
             content = read_content(headers, place.takes)
+            if explain:
+                content = msgspec.structs.replace(content, explain=explain)
             body = await read_body(headers, receive)
             speaker = place.speaker(content.type, body)
         does = speaker.route.does
@@ -249,6 +253,14 @@ class App:
             headers = ((b"retry-after", b"1"),)
         form = self._table.form(path) if place is None else place.error
         return Reply(status, form(status, message), (JSON, *headers))
+
+
+def _explain(scope: Scope, headers: Mapping[bytes, bytes]) -> int:
+    """Return how many reasons a caller wants by its query, or by SageMaker's header."""
+    query, header = scope.get("query_string"), headers.get(reasons.HEADER)
+    if query and b"explain" in query:
+        return reasons.by_query(query)
+    return 0 if header is None else reasons.wanted(header.decode("latin-1"), "The header")
 
 
 def what_failed(error: Exception, where: str) -> tuple[int, str]:

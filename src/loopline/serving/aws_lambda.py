@@ -66,6 +66,7 @@ def _web(inside: Inside, event: Mapping[str, Any]) -> dict[str, Any]:
         stage = context.get("stage", "$default")
         headers = plain_headers({str(n): str(v) for n, v in event.get("headers", {}).items()})
         body = _body(event)
+        query = str(event.get("rawQueryString", "")).encode("latin-1", "replace")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         return _refused(400, f"This is no event of version 2.0: {error!s:.100}.")
     if stage != "$default":  # a named stage stands before the path
@@ -79,7 +80,7 @@ def _web(inside: Inside, event: Mapping[str, Any]) -> dict[str, Any]:
             )
         kept = [pair for pair in headers if pair[0] not in {b"host", b"origin"}]
         headers = [*kept, *_OURS]
-    return _response(inside.call(method, path, headers, body))
+    return _response(inside.call(method, path, headers, body, query))
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

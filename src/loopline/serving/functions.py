@@ -45,7 +45,11 @@ class Function:
             if self._inside is None:
                 self._inside = self._open()
             answered = self._inside.call(
-                request.method, request.path, plain_headers(request.headers), request.get_data()
+                request.method,
+                request.path,
+                plain_headers(request.headers),
+                request.get_data(),
+                request.query_string,
             )
         headers = [(n.decode(), v.decode("latin-1")) for n, v in answered.headers]
         return answered.body, answered.status, headers

@@ -47,19 +47,30 @@ class Inside:
         return self._app.guard
 
     def call(
-        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        query: bytes = b"",
     ) -> Answered:
         """Answer one request; header names are in lower case."""
-        return self._runner.run(self._call(method, path, headers, body))
+        return self._runner.run(self._call(method, path, headers, body, query))
 
     async def _call(
-        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        query: bytes,
     ) -> Answered:
         kept = [(name, value) for name, value in headers if name != b"content-length"]
         scope = {
             "type": "http",
             "method": method,
             "path": path,
+            "query_string": query,
             "headers": [*kept, (b"content-length", b"%d" % len(body))],
         }
 

@@ -1,13 +1,18 @@
 """One released version, opened and ready to answer."""
 
+import asyncio
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from loopline import plugins
+from loopline.data.columns import Columns
 from loopline.errors import RequestError, RuntimeUnavailableError, TooManyRowsError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle
+from loopline.model.explanation import KEPT, Explainer
 from loopline.model.plan import Plan
 from loopline.model.runtimes.onnx import OnnxRuntime
 from loopline.model.runtimes.original import OriginalRuntime
@@ -15,6 +20,7 @@ from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
 from loopline.serving.dialects.base import Call, Dialect, Outputs
+from loopline.serving.reasons import EXPLAINED_ROWS, SAMPLED_ROWS
 from loopline.serving.rows import Reader, Rows, without_nan
 from loopline.settings import Settings
 from loopline.store.objects import Objects
@@ -35,8 +41,12 @@ class Model:
         plan: Plan | None,
         worker: OriginalRuntime | OnnxRuntime | None,
         seconds: float = 30.0,
+        background: Callable[[], bytes] | None = None,
     ) -> None:
-        """Take a plan, or the worker of an original, which callers wait for so many seconds."""
+        """Take a plan, or the worker of an original, which callers wait for so many seconds.
+
+        `background` reads what reasons are measured from, when the first caller asks for some.
+        """
         self.version = served.version
         self.bundle_digest = served.bundle_digest
         self.signature = signature
@@ -53,6 +63,8 @@ class Model:
         if plan is not None:
             self._score_row = plan.bind(self.reader.row)
         self._worker = worker
+        self._background = background
+        self._explainer: Explainer | None = None
         self.batcher = None if worker is None else Batcher(worker.score, seconds=seconds)
         """What gathers requests for an original; a plan has none."""
         self._threshold = 0.5 if signature.threshold is None else signature.threshold
@@ -101,6 +113,54 @@ class Model:
             return await self.batcher.score(rows.columns, rows.count)
         finally:
             self.in_flight -= 1
+
+    async def prepare_reasons(self) -> None:
+        """Read what reasons need, once.
+
+        Raises:
+            RequestError: the version was made without it.
+            BundleRefusedError: it is not what was signed.
+        """
+        if self._explainer is not None:
+            return
+        if self._background is None:
+            raise RequestError(
+                f"{self.name} was made without what reasons are measured from. Train it again, and "
+                "ask the new version."
+            )
+        content = await asyncio.to_thread(self._background)
+        worker = self._worker
+        score = None if worker is None else worker.score
+        self._explainer = Explainer(content, self.signature, self._plan, score)
+
+    async def reasons(self, call: Call, rows: Rows, count: int) -> list[dict[str, Any]]:
+        """Return the `count` largest reasons of each row that `call` was read as.
+
+        Raises:
+            RequestError: they are too many rows to explain at a time.
+            LooplineError: the original's worker does not answer.
+        """
+        explainer = self._explainer
+        assert explainer is not None  # noqa: S101 - prepared before
+        most = EXPLAINED_ROWS if explainer.method == "exact" else SAMPLED_ROWS
+        if rows.count > most:
+            raise RequestError(
+                f"Reasons are told of at most {most} rows at a time here, and the request has "
+                f"{rows.count}. Send them in parts."
+            )
+        if explainer.method == "exact" and rows.matrix is not None:
+            found = explainer.of_matrix(rows.matrix)
+        else:
+            columns = self._columns(call, rows)
+            found = await asyncio.to_thread(explainer, columns)
+        return [found.reasons(row, count) for row in range(rows.count)]
+
+    def _columns(self, call: Call, rows: Rows) -> Columns:
+        """Return every input of the rows, which a plan of one row has not read so."""
+        if rows.columns:
+            return rows.columns
+        values = [[value] for value in call.values]
+        return Reader(self.signature, takes_columns=True).many(values, 1).columns
 
     def outputs(self, scores: np.ndarray) -> Outputs:
         """Return what `scores` say: labels by the version's threshold or the likeliest class."""
@@ -152,7 +212,14 @@ def load(served: Served, objects: Objects, keys: Keys, settings: Settings) -> Mo
         worker = OriginalRuntime(
             bundle, settings.home, settings.store_url, settings.environment, seconds=seconds
         )
-    model = Model(served, bundle.signature, plan=plan, worker=worker, seconds=seconds)
+    model = Model(
+        served,
+        bundle.signature,
+        plan=plan,
+        worker=worker,
+        seconds=seconds,
+        background=(lambda: bundle.file(KEPT)) if KEPT in bundle.listed else None,
+    )
     try:
         model.warm()
     except RuntimeUnavailableError:

@@ -136,7 +136,7 @@ def document(signature: Signature, version: int, routes: "Sequence[Route]") -> d
             for name in re.findall(r"{(\w+)}", route.path)
         ]
         if route.does is None:
-            parameters.append(_ROUTING_KEY)
+            parameters += [_ROUTING_KEY, _EXPLAIN]
         if parameters:
             operation["parameters"] = parameters
         for kind in filter(None, route.takes):
@@ -155,6 +155,15 @@ def document(signature: Signature, version: int, routes: "Sequence[Route]") -> d
         "paths": paths,
         "components": {"schemas": {"Row": _row_schema(signature)}},
     }
+
+
+_EXPLAIN = {
+    "name": "explain",
+    "in": "query",
+    "required": False,
+    "description": "Tell the reasons of each row: true, or how many.",
+    "schema": {"type": "string", "enum": ["true", "false", "3"]},
+}
 
 
 def _row_schema(signature: Signature) -> dict[str, Any]:

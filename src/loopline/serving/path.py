@@ -18,6 +18,7 @@ from loopline.serving.dialects.base import Content
 from loopline.serving.feedback import read_outcomes
 from loopline.serving.log import LOG_LOST, LogWriter
 from loopline.serving.metrics import Metrics
+from loopline.serving.reasons import told
 from loopline.serving.router import Router
 from loopline.serving.rows import Rows
 from loopline.serving.shadows import Question, Shadows
@@ -90,10 +91,16 @@ class Path:
                 model = self.router.choose(key or request_id)
             _asked.set(model.version)
             call = model.dialects[dialect].read(body, content)
+            explain = call.explain or content.explain
+            if explain:
+                await model.prepare_reasons()
             outputs, rows = await model.answer(call)
+            reasons = await model.reasons(call, rows, explain) if explain else None
         except RecursionError:  # deep enough to be read, too deep to be shown in a message
             raise RequestError("The body nests too deeply: a value is no list of lists.") from None
         encoded = model.dialects[dialect].answer(call, outputs, request_id)
+        if reasons is not None:
+            encoded = told(model.dialects[dialect], encoded, reasons)
         latency = (time.perf_counter_ns() - started) // 1000
         if self._replay:
             arrival = self._seen = _event_time(model.signature, rows) or arrival

@@ -42,6 +42,8 @@ class Content(msgspec.Struct, frozen=True):
     """What `text/csv; header=` says of the first line; None where it says nothing."""
     client_id: str | None = None
     """The caller's own id, where a platform carries it beside the body."""
+    explain: int = 0
+    """How many reasons of each row the caller wants."""
 
     def wants(self) -> tuple[str, dict[str, str]]:
         """Return the first media type that the caller accepts, and its parameters."""
@@ -61,6 +63,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     client_id: str | None = None
     options: Any = None
     """What the dialect wants to see again in `answer`."""
+    explain: int = 0
+    """How many reasons of each row the body asks for."""
 
 
 class Outputs(msgspec.Struct, frozen=True, gc=False):

@@ -67,6 +67,8 @@ class InferenceGrpc:
             ]
         except ValueError as error:
             raise RequestError(f"This is no inference request: {error!s:.300}.") from None
+        if "explain" in request.parameters:
+            raise RequestError("Reasons are told over HTTP alone. Ask there.")
         names = self._tensors.names_of([output.name for output in request.outputs])
         return self._tensors.call(tensors, request.id or None, _Options(names, bool(raw)))
 

@@ -18,6 +18,7 @@ from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving import openapi
 from loopline.serving.dialects.base import JSON, Call, Content, Encoded, Inputs, Outputs
+from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
 
 __all__ = ["InferenceProtocol"]
@@ -49,6 +50,8 @@ class _Flags(msgspec.Struct, gc=False):
     """Of one output: whether its data follow the JSON."""
     binary_data_output: bool | None = None
     """Of a request: the same for every output that does not say."""
+    explain: bool | int | None = None
+    """Of a request: whether to tell reasons, or how many."""
 
 
 class _Wanted(msgspec.Struct, gc=False):
@@ -244,7 +247,8 @@ class InferenceProtocol:
             wanted: tuple[str, ...] | _Raw = self._names
             if request.outputs is not None or request.parameters is not None:
                 wanted = self._wanted(request)
-            return Call(1, layout.pick([*values, None]), 0, request.id, wanted)
+            call = Call(1, layout.pick([*values, None]), 0, request.id, wanted)
+            return call if request.parameters is None else _asking(call, request.parameters)
         return self._any(body, content)
 
     def _any(self, body: bytes, content: Content) -> Call:
@@ -255,7 +259,8 @@ class InferenceProtocol:
                 request = _with_raw_tensors(body, content.json_bytes)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"This is no inference request: {error!s:.300}.") from None
-        return self.call(request.inputs, request.id, self._wanted(request))
+        call = self.call(request.inputs, request.id, self._wanted(request))
+        return call if request.parameters is None else _asking(call, request.parameters)
 
     def call(self, tensors: Sequence[Tensor], client_id: str | None, options: Any) -> Call:
         """Return a call of `tensors`.
@@ -317,6 +322,14 @@ class InferenceProtocol:
         return Encoded(b"".join([document, *tail]), headers)
 
     @staticmethod
+    def explained(encoded: Encoded, reasons: Sequence[dict[str, Any]]) -> Encoded:
+        """Return an answer with one more output: each row's reasons, as JSON in a text."""
+        texts = _encode([_encode(row).decode() for row in reasons])
+        output = b'{"name":"explanation","datatype":"BYTES","shape":[%d],"data":%b}'
+        added = output % (len(reasons), texts)
+        return Encoded(b"%b,%b]}" % (encoded.body[:-2], added), encoded.headers)
+
+    @staticmethod
     def error(status: int, message: str) -> bytes:
         """Return the protocol's error."""
         return _encode({"error": message})
@@ -368,6 +381,10 @@ class InferenceProtocol:
             rows,
             _encode(outputs.scores[0]),
         )
+
+
+def _asking(call: Call, flags: _Flags) -> Call:
+    return asking(call, {"explain": flags.explain}, "parameters")
 
 
 def _ids(request_id: str, rows: int) -> str:

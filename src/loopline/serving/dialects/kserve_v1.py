@@ -11,6 +11,7 @@ from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
+from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
 from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
 
@@ -70,7 +71,8 @@ class KserveV1:
             raise RequestError("The body must have instances: a list with an entry for each row.")
         wanted = wanted_output(request.parameters, "parameters")
         form = "inputs" if request.instances is None else "instances"
-        return self._tables.rows(form, request.instances or request.inputs or [], wanted)
+        call = self._tables.rows(form, request.instances or request.inputs or [], wanted)
+        return asking(call, request.parameters, "parameters")
 
     def answer(self, call: Call, outputs: Outputs, request_id: str) -> Encoded:
         """Return `predictions`, one for each instance."""

@@ -15,6 +15,7 @@ from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
+from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
 from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
 
@@ -98,7 +99,10 @@ class Mlflow:
                 f"The body must have exactly one of {', '.join(_FORMS)}, and has "
                 f"{' and '.join(given) or 'none of them'}."
             )
-        wanted = _wanted(request)
+        params = _params(request)
+        return asking(self._call(request, given[0], wanted_output(params)), params, "params")
+
+    def _call(self, request: _Body, form: str, wanted: str) -> Call:
         if request.dataframe_split is not None:
             split = request.dataframe_split
             return self._tables.lists([str(name) for name in split.columns], split.data, wanted)
@@ -109,7 +113,7 @@ class Mlflow:
                 for name, values in rows.items()
             }
             return self._tables.columns("inputs", columns, wanted)
-        return self._tables.rows(given[0], rows or [], wanted)
+        return self._tables.rows(form, rows or [], wanted)
 
     def answer(self, call: Call, outputs: Outputs, request_id: str) -> Encoded:
         """Return `predictions`, the prediction ids and the version."""
@@ -126,7 +130,7 @@ class Mlflow:
         return _encode({"error_code": code, "message": message, "error": message})
 
 
-def _wanted(request: _Body) -> str:
+def _params(request: _Body) -> dict[str, Any] | None:
     if request.params is not None and request.parameters is not None:
         raise RequestError("The body has params and parameters, which are two names of one thing.")
-    return wanted_output(request.params if request.parameters is None else request.parameters)
+    return request.params if request.parameters is None else request.parameters

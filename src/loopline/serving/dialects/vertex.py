@@ -13,6 +13,7 @@ from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
+from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
 from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
 
@@ -65,7 +66,8 @@ class Vertex:
         except (ValueError, RecursionError) as error:
             raise RequestError(f"This is no prediction request: {error!s:.300}.") from None
         wanted = wanted_output(request.parameters, "parameters")
-        return self._tables.rows("instances", request.instances, wanted)
+        call = self._tables.rows("instances", request.instances, wanted)
+        return asking(call, request.parameters, "parameters")
 
     def answer(self, call: Call, outputs: Outputs, request_id: str) -> Encoded:
         """Return `predictions`, one for each instance."""
