@@ -71,7 +71,11 @@ def test_every_route_is_described_with_its_parameters() -> None:
         for method, operation in methods.items():
             taken = [(each["in"], each["name"]) for each in operation.get("parameters", [])]
             named = [("path", name) for name in re.findall(r"{(\w+)}", path)]
-            key = [("header", "X-Routing-Key"), ("query", "explain")] if (method.upper(), path) in PREDICT else []
+            key = (
+                [("header", "X-Routing-Key"), ("query", "explain")]
+                if (method.upper(), path) in PREDICT
+                else []
+            )
             assert taken == named + key
             assert ("requestBody" in operation) == (method == "post")
 
