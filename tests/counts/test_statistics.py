@@ -222,3 +222,23 @@ def test_a_histogram_counts_every_number_between_its_edges() -> None:
     counted = count_column(np.array([-2.5, -1.0, 0.0, 0.0, 0.5, 3.0, np.nan, np.inf]))
 
     assert histogram(counted, [-3.0, -0.5, 0.25, 1.0, 4.0]) == [2, 2, 1, 1]
+
+
+def test_zero_is_one_value_and_hides_no_gap() -> None:
+    before, now = np.repeat([0.0, 5.0], 500), np.repeat([0.0, 6.0], 500)
+
+    found = drift(*both(before, now))
+
+    # Half of the rows are zero in both: none of the gap can lie there.
+    assert (found.ks, found.ks_bound) == (0.5, 0.0)
+    tiny = drift(*both(np.array([0.0, 1e-310]), np.array([1e-311, 1e-310])))
+    assert tiny.ks_bound > 0
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 10, 99, 1256])
+@pytest.mark.parametrize("times", [0.0, 1e-9, 0.5, 1.0, 1.3, 3.0, 40.0])
+def test_the_tail_of_a_chi_square_is_scipy_s(freedom: int, times: float) -> None:
+    found = statistics.chi_square_tail(freedom, freedom * times)
+
+    assert found == pytest.approx(stats.chi2.sf(freedom * times, freedom), rel=1e-11, abs=1e-300)
+    assert statistics.chi_square_tail(freedom, math.inf) == 0.0

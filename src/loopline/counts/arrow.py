@@ -37,6 +37,7 @@ DISTINCT = 1 << 16
 NEW = 20
 """New values of a category that are told by name."""
 _FEW_VALUES, _NEAR_UNIQUE, _SENTENCE = 50, 0.5, 60
+_FOR_OFFSET = 1 << 13  # rows that say where a column's numbers lie
 _TRUTHS = ("false", "true")
 _FORMS = {
     "double": Form.F64, "float": Form.F32, "int8": Form.I8, "int16": Form.I16, "int32": Form.I32,
@@ -132,7 +133,8 @@ def first_grid(array: "pa.Array") -> Grid:
         return Grid(kind, kept=_TRUTHS)
     if kind != "category":
         numbers = _numbers(array)
-        values = np.empty(0) if numbers is None else kernel.as_numbers(numbers)
+        few = None if numbers is None else numbers._replace(rows=min(numbers.rows, _FOR_OFFSET))
+        values = np.empty(0) if few is None else kernel.as_numbers(few)
         return Grid(kind, offset_for(values))
     texts, weights, _ = _coded(array)
     total = max(int(weights.sum()), 1)

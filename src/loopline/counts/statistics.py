@@ -7,15 +7,17 @@ reference decides the bins that PSI, Jensen-Shannon and chi-square compare.
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from loopline.counts.kernel import SHIFT, ColumnCounts
+from loopline.counts.kernel import MANTISSA_BITS, SHIFT, ColumnCounts
 from loopline.errors import CountsError
 from loopline.kernels.count import lower_edges
 
 BINS = 10
 _INFINITE = 1 << 40  # a cell beyond every finite number's
+_TINY = 1 << MANTISSA_BITS  # cells of numbers that float64 holds with fewer bits
 _HALF = 0.5  # added to every bin's count, so that an empty bin does not make PSI infinite
 
 
@@ -24,16 +26,20 @@ class Drift:
     """How far a current column is from its reference."""
 
     psi: float
+    psi_by_chance: float
+    """What PSI would be on so few rows without any drift."""
     jensen_shannon: float
     ks: float | None
-    """Of numbers alone."""
+    """Of numbers alone; of texts, that of their lengths."""
     ks_bound: float
-    """How much the true KS may differ: the largest share of one cell."""
+    """How much larger the true KS may be."""
     chi_square: float
     p_value: float
     cramers_v: float
     """The effect size of the chi-square: 0 no difference, 1 no overlap."""
     wasserstein: float | None
+    wasserstein_bound: float
+    """How much the true distance may differ, in the column's unit."""
     missing_rate: float
     reference_missing_rate: float
     new_rate: float
@@ -53,22 +59,26 @@ def drift(reference: ColumnCounts, current: ColumnCounts) -> Drift:
         current.names,
     ):
         raise CountsError("These counts stand on different grids: count both against one.")
-    expected, actual = binned(reference, current)
+    is_category = reference.kind == "category"
+    pair = None if is_category else _aligned(reference, current)
+    expected, actual = _binned(reference, current, pair)
     square, p_value, v = chi_square(expected, actual)
-    is_number = reference.kind == "number"
-    distance, bound = ks(reference, current) if is_number else (None, 0.0)
+    distance, bound = (None, 0.0) if pair is None else _ks(pair)
+    moved, moved_bound = (None, 0.0) if pair is None else _wasserstein(pair)
     return Drift(
         psi=psi(expected, actual),
+        psi_by_chance=psi_by_chance(expected, actual),
         jensen_shannon=jensen_shannon(expected, actual),
         ks=distance,
         ks_bound=bound,
         chi_square=square,
         p_value=p_value,
         cramers_v=v,
-        wasserstein=wasserstein(reference, current) if is_number else None,
+        wasserstein=moved,
+        wasserstein_bound=moved_bound,
         missing_rate=missing_rate(current),
         reference_missing_rate=missing_rate(reference),
-        new_rate=0.0 if is_number else new_rate(reference, current),
+        new_rate=new_rate(reference, current) if is_category else 0.0,
         rows=current.rows,
     )
 
@@ -95,35 +105,45 @@ def binned(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, 
 
     A column that falls silent has changed, though none of its values has.
     """
-    first, second = _binned_values(reference, current)
+    is_category = reference.kind == "category"
+    return _binned(reference, current, None if is_category else _aligned(reference, current))
+
+
+def _binned(
+    reference: ColumnCounts, current: ColumnCounts, pair: "_Pair | None"
+) -> tuple[np.ndarray, np.ndarray]:
+    first, second = (
+        _by_name(reference, current) if pair is None else _by_mass(pair.first, pair.second)
+    )
     if reference.missing or current.missing:
         return np.append(first, reference.missing), np.append(second, current.missing)
     return first, second
 
 
-def _binned_values(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Return both columns' present values in the reference's bins.
+def _by_name(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
+    """Return two categories' counts: a bin a value by name, and one for all others."""
+    names = list(reference.named)
+    pairs = [(reference.named[n], current.named.get(n, 0)) for n in names]
+    pairs.append((int(reference.counts.sum()), int(current.counts.sum())))
+    both = np.array([pair for pair in pairs if any(pair)], np.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
-    Numbers: ten bins of about equal mass, their edges from the cumulative counts; a cell that has
-    a tenth of the mass or more is a bin of its own, so that what lies beside it is told from it.
-    Categories: a bin a value by name, and one for all others.
+
+def _by_mass(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two columns' numbers in ten bins of about equal mass of the first.
+
+    The edges come from the cumulative counts; a cell that has a tenth of the mass or more is a bin
+    of its own, so that what lies beside it is told from it.
     """
-    if reference.kind == "category":
-        names = list(reference.named)
-        pairs = [(reference.named[n], current.named.get(n, 0)) for n in names]
-        pairs.append((int(reference.counts.sum()), int(current.counts.sum())))
-        both = np.array([pair for pair in pairs if any(pair)], np.float64).reshape(-1, 2)
-        return both[:, 0], both[:, 1]
-    cells, first, second = _aligned(reference, current)
-    if len(cells) == 0:
+    if len(first) == 0:
         return np.zeros(1), np.zeros(1)
     total = first.cumsum()
     wanted = total[-1] * np.arange(1, BINS) / BINS
     heavy = np.flatnonzero(first * BINS >= total[-1])
     if total[-1] == 0:
-        ends = np.array([len(cells) - 1])
+        ends = np.array([len(first) - 1])
     else:
-        deciles, last = np.searchsorted(total, wanted), [len(cells) - 1]
+        deciles, last = np.searchsorted(total, wanted), [len(first) - 1]
         ends = np.unique(np.concatenate([deciles, heavy, heavy[heavy > 0] - 1, last]))
     starts = np.concatenate([[0], ends[:-1] + 1])
     return np.add.reduceat(first, starts), np.add.reduceat(second, starts)
@@ -207,36 +227,58 @@ def is_more_than_chance(psi: float, by_chance: float, p_value: float, limit: flo
 
 
 def ks(reference: ColumnCounts, current: ColumnCounts) -> tuple[float, float]:
-    """Return the Kolmogorov-Smirnov distance at the cells' edges, and a bound of its error.
+    """Return the Kolmogorov-Smirnov distance at the cells' edges, and how much larger it may be.
 
-    Between edges the two distributions may part further, by no more than the larger share that
-    one cell holds of either.
+    Between the edges of a cell the two distributions may part further, by no more than what the
+    cell holds of either (Massey, The Kolmogorov-Smirnov Test, 1951, for the distance). Zero and
+    the infinities are one value each.
     """
-    _, first, second = _aligned(reference, current)
-    if not first.sum() or not second.sum():
+    return _ks(_aligned(reference, current))
+
+
+def _ks(pair: "_Pair") -> tuple[float, float]:
+    if not pair.first.sum() or not pair.second.sum():
         return 0.0, 0.0
-    e, a = first / first.sum(), second / second.sum()
-    return float(np.abs((e - a).cumsum()).max()), float(np.maximum(e, a).max())
+    e, a = pair.first / pair.first.sum(), pair.second / pair.second.sum()
+    gaps = (e - a).cumsum()
+    found = float(np.abs(gaps).max())
+    before = gaps - (e - a)
+    inside = np.maximum(np.abs(before + e), np.abs(before - a))
+    is_one_value = np.abs(pair.cells) == _INFINITE
+    is_one_value |= (pair.cells == 0) & pair.has_zero
+    most = float(np.where(is_one_value, 0.0, inside).max())
+    return found, max(most - found, 0.0)
 
 
 def wasserstein(reference: ColumnCounts, current: ColumnCounts) -> float:
     """Return the first Wasserstein distance of the finite numbers, in the column's unit.
 
-    Off by at most the width of a cell, 0.4 % of the number (less the offset).
+    Off by at most half a cell's width, 0.2 % of a number (less the offset), averaged over both
+    columns' numbers: every number stands for the middle of its cell.
     """
-    cells, first, second = _aligned(reference, current)
-    finite = np.abs(cells) < _INFINITE
-    cells, first, second = cells[finite], first[finite], second[finite]
+    return _wasserstein(_aligned(reference, current))[0]
+
+
+def _wasserstein(pair: "_Pair") -> tuple[float, float]:
+    finite = np.abs(pair.cells) < _INFINITE
+    cells, first, second = pair.cells[finite], pair.first[finite], pair.second[finite]
     if not first.sum() or not second.sum():
-        return 0.0
-    apart = np.abs((first / first.sum() - second / second.sum()).cumsum())[:-1]
-    return float((apart * np.diff(_middles(cells))).sum())
+        return 0.0, 0.0
+    e, a = first / first.sum(), second / second.sum()
+    low, high = lower_edges(cells, SHIFT), lower_edges(cells + 1, SHIFT)
+    at = np.where(cells == 0, 0.0, low / 2 + high / 2)
+    half = np.where(cells == 0, 0.0, high / 2 - low / 2)
+    return float((np.abs((e - a).cumsum())[:-1] * np.diff(at)).sum()), float(((e + a) * half).sum())
 
 
 def quantiles(column: ColumnCounts, shares: list[float]) -> list[float | None]:
-    """Return quantiles of the finite numbers; off by at most half a cell, 0.2 % of the number."""
+    """Return quantiles of the finite numbers, or of texts' lengths.
+
+    The inverse of the empirical distribution, without interpolation (Hyndman and Fan, 1996, type
+    1); off by at most half a cell, 0.2 % of the number (less the offset).
+    """
     total = column.counts.cumsum()
-    if column.kind != "number" or not len(total):
+    if column.kind == "category" or not len(total):
         return [None] * len(shares)
     places = np.searchsorted(total, np.array(shares) * total[-1])
     found = middles(column)
@@ -263,12 +305,21 @@ def _middles(cells: np.ndarray) -> np.ndarray:
     return np.where(cells == 0, 0.0, low / 2 + high / 2)
 
 
-def _aligned(
-    reference: ColumnCounts, current: ColumnCounts
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the cells of both, infinities as the outermost, and each one's counts in them."""
+class _Pair(NamedTuple):
+    """Two columns' counts in the cells that either has, infinities as the outermost."""
+
+    cells: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    has_zero: bool
+    """Whether cell 0 is zero alone: no offset was taken off, and nothing is below 1e-307."""
+
+
+def _aligned(reference: ColumnCounts, current: ColumnCounts) -> _Pair:
     outermost = np.array([-_INFINITE, _INFINITE])
-    cells = np.unique(np.concatenate([reference.cells, current.cells, outermost]))
+    cells = np.concatenate([reference.cells, current.cells, outermost])
+    cells.sort(kind="stable")  # two rising runs: merged rather than sorted
+    cells = cells[np.append(np.diff(cells) != 0, True)]
     found = []
     for column in (reference, current):
         counts = np.zeros(len(cells))
@@ -276,4 +327,7 @@ def _aligned(
         counts[0], counts[-1] = column.low, column.high
         found.append(counts)
     used = found[0] + found[1] > 0
-    return cells[used], found[0][used], found[1][used]
+    cells = cells[used]
+    is_tiny = (np.abs(cells) <= _TINY) & (cells != 0)
+    has_zero = reference.offset == 0 and not is_tiny.any()
+    return _Pair(cells, found[0][used], found[1][used], has_zero)

@@ -122,16 +122,17 @@ def _change(
 ) -> Change:
     current = table.profile.columns[column]
     found = statistics.drift(reference, current)
-    by_chance = statistics.psi_by_chance(*statistics.binned(reference, current))
     gone: tuple[str, ...] = ()
     if reference.kind == "category" and current.present:
         gone = tuple(name for name in reference.named if name not in current.named)
     return Change(
         column=column,
         type=type_,
-        drifted=statistics.is_more_than_chance(found.psi, by_chance, found.p_value, limit),
+        drifted=statistics.is_more_than_chance(
+            found.psi, found.psi_by_chance, found.p_value, limit
+        ),
         psi=found.psi,
-        psi_by_chance=by_chance,
+        psi_by_chance=found.psi_by_chance,
         figures=found,
         new=_new(reference, table.new.get(column, {})),
         gone=gone,
