@@ -11,6 +11,7 @@ import pytest
 from loopline.errors import BundleRefusedError, ReleaseError, UnknownVersionError
 from loopline.governance.signing import Keys
 from loopline.registry import release
+from loopline.serving import router as routing
 from loopline.serving.metrics import Metrics
 
 PROJECT = "flight-delays"
@@ -62,12 +63,14 @@ def test_the_thread_follows_within_a_second(workspace, router, origin):
     assert router.release.number == 2
 
 
-def test_a_rollback_is_a_release_like_any_other(workspace, router, origin):
+def test_a_rollback_is_a_release_like_any_other(workspace, router, origin, monkeypatch):
+    monkeypatch.setattr(routing, "_KEEP_SECONDS", 0.0)
     first = router.models[0]
     served = workspace.objects.get(f"releases/{PROJECT}/dev/1.json")
     old = release.read(workspace.objects, workspace.keys, PROJECT, "dev", 1).serves[0]
     workspace.release(workspace.bundle(origin, 2))
     router.look()
+    router.look()  # which lets the first one go
 
     workspace.release(old)
     router.look()
@@ -75,6 +78,37 @@ def test_a_rollback_is_a_release_like_any_other(workspace, router, origin):
     assert [model.version for model in router.models] == [1]
     assert router.models[0] is not first
     assert served == workspace.objects.get(f"releases/{PROJECT}/dev/1.json")
+
+
+def test_a_rollback_within_minutes_needs_nothing_of_the_bundle(workspace, router, origin):
+    first = router.models[0]
+    old = release.read(workspace.objects, workspace.keys, PROJECT, "dev", 1).serves[0]
+    workspace.release(workspace.bundle(origin, 2))
+    router.look()
+    router.look()
+    workspace.objects.delete(f"{old.bundle}/plan.bin")
+
+    workspace.release(old)
+    router.look()
+
+    assert router.models == (first,)
+    assert router.release.number == 3
+
+
+def test_an_original_that_answers_no_more_ends_though_a_plan_stays(workspace, router, late, origin):
+    workspace.release(workspace.bundle(late, 2, with_plan=False))
+    router.look()
+    [original] = router.models
+    workspace.release(workspace.bundle(origin, 3))
+    router.look()
+    original.in_flight = 1
+    router.look()
+    assert original in router._retired
+
+    original.in_flight = 0
+    router.look()
+
+    assert [model.version for model in router._retired] == [1]
 
 
 def test_a_version_that_stays_is_not_loaded_again(workspace, router, origin):

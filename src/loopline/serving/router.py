@@ -22,6 +22,9 @@ _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 30.0
 """A release whose bundle was refused is tried again after so long; a newer one at once."""
 
+_KEEP_SECONDS = 600.0
+"""A plan that answers no more stays open so long: going back to it needs the document alone."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +66,8 @@ class Router:
         self._refused_number = 0
         self._refused_until = 0.0
         self._complaint: str | None = None
-        self._retired: list[Model] = []
+        self._retired: dict[Model, float] = {}
+        """What answers no more, and since when."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         release = latest(0)
@@ -135,7 +139,9 @@ class Router:
             if release is None or self._is_waiting(release.number):
                 return
             number = release.number
-            opened = self._open(release, (*self._serving.models, *self._serving.shadows))
+            kept = [model for model in self._retired if model.batcher is None]
+            present = (*self._serving.models, *self._serving.shadows, *kept)
+            opened = self._open(release, present)
         except LooplineError as error:
             if number > self._serving.release.number:
                 self._refused_number = number
@@ -144,10 +150,9 @@ class Router:
             return
         previous, self._serving = self._serving, opened
         self._complaint = None
-        stays = (*opened.models, *opened.shadows)
-        self._retired += [
-            model for model in (*previous.models, *previous.shadows) if model not in stays
-        ]
+        stays, now = (*opened.models, *opened.shadows), time.monotonic()
+        before = dict.fromkeys((*previous.models, *previous.shadows), now) | self._retired
+        self._retired = {model: since for model, since in before.items() if model not in stays}
         _log.info("Release %d: %s.", number, " and ".join(model.name for model in opened.models))
 
     def _follow(self) -> None:
@@ -187,9 +192,12 @@ class Router:
         return number == self._refused_number and time.monotonic() < self._refused_until
 
     def _close_retired(self) -> None:
-        for model in [model for model in self._retired if not model.in_flight]:
-            self._retired.remove(model)
-            model.close()
+        gone = time.monotonic() - _KEEP_SECONDS
+        for model, since in tuple(self._retired.items()):
+            # An original holds a process, and so goes as soon as it has answered.
+            if not model.in_flight and (model.batcher is not None or since <= gone):
+                del self._retired[model]
+                model.close()
 
     def _refuse(self, complaint: str) -> None:
         if complaint != self._complaint:
