@@ -73,7 +73,7 @@ def _measure(runs: int) -> dict[str, tuple[list[float], float, str]]:
             "loopline --help": (cpu(loopline("--help")), 0.15, "CPU s"),
             "loopline run, all cached": (cpu(loopline("run")), 1.0, "CPU s"),
             "loopline serve, start to first answer": (
-                [_start_seconds(folder, tensors(rows[0])) for _ in range(runs)],
+                [_start_seconds(folder, tensors(rows[:1])) for _ in range(runs)],
                 1.0,
                 "s",
             ),

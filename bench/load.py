@@ -6,6 +6,7 @@ than they can answer; the figures say which it was. Linux only: processes are re
 """
 
 import asyncio
+import contextlib
 import ctypes
 import http.client
 import os
@@ -79,6 +80,11 @@ class Server:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509
             )
 
+    @property
+    def process(self) -> int:
+        """The id of the process that was started."""
+        return self._process.pid
+
     def usage(self) -> Usage:
         """Return CPU time since the start, and memory now."""
         return usage(self._process.pid)
@@ -116,31 +122,67 @@ class Server:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End every process of the server, by the id of the group it leads."""
-        for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                break
-            until = time.monotonic() + seconds
-            while _members(self._process.pid) and time.monotonic() < until:
-                self._process.poll()  # a child that has ended stays listed until it is waited for
-                time.sleep(0.02)
+        """End every process of the server, by its id."""
+        known = {(one.process, one.started) for one in self._own()}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        until = time.monotonic() + _STOP_SECONDS
+        while (left := _still(known)) and time.monotonic() < until:
+            self._process.poll()  # a child that has ended stays listed until it is waited for
+            time.sleep(0.02)
+            known |= {(one.process, one.started) for one in self._own()}
+        # One in a session of its own hears of the end from its parent, or not at all.
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self._process.wait()
+
+    def _own(self) -> list["_Process"]:
+        return _members(self._process.pid)
 
 
 def usage(session: int) -> Usage:
-    """Return what all processes of `session` use together."""
+    """Return what all processes of `session`, and those they started, use together."""
     tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     members = _members(session)
-    # Fields 14, 15 and 24 of proc(5); the state is field 3.
-    ticks = sum(int(fields[11]) + int(fields[12]) for fields in members)
-    pages = sum(int(fields[21]) for fields in members)
+    ticks = sum(one.ticks for one in members)
+    pages = sum(one.pages for one in members)
     return Usage(ticks / tick, pages * page / 2**20)
 
 
-def _members(session: int) -> list[list[str]]:
-    """Return the fields of /proc/ID/stat, from the state on, of each process of `session`."""
+@dataclass(frozen=True)
+class _Process:
+    """One line of /proc/ID/stat, as proc(5) has it."""
+
+    process: int
+    parent: int
+    session: int
+    ticks: int
+    """Of CPU time, by the process and in the kernel for it."""
+    started: int
+    pages: int
+
+
+def _members(session: int) -> list[_Process]:
+    """Return the processes of `session`, and all that they started in sessions of their own."""
+    left = _processes()
+    found = [one for one in left if one.session == session]
+    while found:
+        known = {one.process for one in found}
+        left = [one for one in left if one.process not in known]
+        more = [one for one in left if one.parent in known]
+        if not more:
+            break
+        found += more
+    return found
+
+
+def _still(known: set[tuple[int, int]]) -> list[int]:
+    """Return the ids of those that still run, each known by its id and its start."""
+    return [one.process for one in _processes() if (one.process, one.started) in known]
+
+
+def _processes() -> list[_Process]:
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -150,8 +192,10 @@ def _members(session: int) -> list[list[str]]:
         except OSError:  # it has ended meanwhile
             continue
         fields = text.rpartition(")")[2].split()  # a command's name may hold spaces and brackets
-        if int(fields[3]) == session:
-            found.append(fields)
+        # The state is field 3 of proc(5), and the first one here.
+        parent, session, started, pages = (int(fields[at]) for at in (1, 3, 19, 21))
+        ticks = int(fields[11]) + int(fields[12])
+        found.append(_Process(int(folder.name), parent, session, ticks, started, pages))
     return found
 
 

@@ -10,12 +10,13 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.load import BenchError
+from bench import venvs
+from bench.load import BenchError, free_port
 
 PROJECT = "flights"
 TRAINED_ON = 100_000
@@ -95,9 +96,11 @@ class Peer:
     """From a port to what starts it."""
     folder: Path
     path: str
-    body: Callable[[Row], bytes]
-    probability: Callable[[Any], float] | None
-    """From its JSON to the probability it says; None for the floor, which says nothing."""
+    body: Callable[[Sequence[Row]], bytes]
+    probabilities: Callable[[Any], list[float]] | None
+    """From its JSON to the probabilities it says; None for the floor, which says nothing."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it finds in its environment besides."""
 
 
 def make_project(folder: Path, trained_on: int) -> list[Row]:
@@ -143,7 +146,7 @@ def make_project(folder: Path, trained_on: int) -> list[Row]:
     return list(frame[-HELD_OUT:].drop(_TARGET).iter_rows(named=True))
 
 
-def make_model(folder: Path) -> Model:
+def make_model(folder: Path, trained_on: int = TRAINED_ON) -> Model:
     """Train in a project, take its estimator out of the bundle, and write it as the peers read it.
 
     Raises:
@@ -156,7 +159,7 @@ def make_model(folder: Path) -> Model:
     from loopline.model.runtimes.worker import load_original
     from loopline.project import Project
 
-    rows = make_project(folder / PROJECT, TRAINED_ON)
+    rows = make_project(folder / PROJECT, trained_on)
     project = Project.open(folder / PROJECT)
     version = project.registry.get(1)
     original = load_original(project.objects, project.keys, version.bundle, version.bundle_digest)
@@ -204,25 +207,26 @@ def environment(model: Model | None = None) -> dict[str, str]:
 
 
 def peers(model: Model) -> dict[str, Peer]:
-    """Return every server by its name: Loopline at its three levels of logging first."""
+    """Return every server by its name: Loopline at its three levels of logging first.
+
+    Each peer with requirements of its own makes its environment only when it is started.
+    """
     features = list(model.kinds)
 
     def serve(log: str) -> Callable[[int], list[str]]:
         return lambda port: loopline("serve", "--port", str(port), "--log", log)
-
-    def uvicorn(app: str, *options: str) -> Callable[[int], list[str]]:
-        start = [sys.executable, "-m", "uvicorn", f"bench.peers:{app}", "--log-level", "warning"]
-        faster = ["--loop", "uvloop", "--http", "httptools"]
-        return lambda port: [*start, *faster, *options, "--port", str(port)]
 
     def mlflow(port: int) -> list[str]:
         chosen = ["-m", str(model.packed), "--env-manager", "local", "--workers", "1"]
         start = [sys.executable, "-m", "mlflow", "models", "serve"]
         return [*start, *chosen, "--host", "127.0.0.1", "--port", str(port)]
 
-    def split(row: Row) -> bytes:
-        values = [row[name] for name in features]
-        return _json({"dataframe_split": {"columns": features, "data": [values]}})
+    def split(rows: Sequence[Row]) -> bytes:
+        values = [[row[name] for name in features] for row in rows]
+        return _json({"dataframe_split": {"columns": features, "data": values}})
+
+    def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [{name: row[name] for name in features} for row in rows]
 
     servers = {
         f"loopline-{log}": Peer(
@@ -237,19 +241,37 @@ def peers(model: Model) -> dict[str, Peer]:
             model.packed.parent,
             "/invocations",
             split,
-            lambda answer: float(answer["predictions"][0][1]),
+            lambda answer: [float(one[1]) for one in answer["predictions"]],
+        ),
+        "mlserver": _mlserver(model),
+        "bentoml": Peer(
+            "BentoML, adaptive batching",
+            _bentoml,
+            _ROOT,
+            "/predict",
+            lambda rows: _json({"flights": records(rows)}),
+            list,
+            {"BENTOML_DO_NOT_TRACK": "true"},
+        ),
+        "litserve": Peer(
+            "LitServe, batches of 32",
+            lambda port: _own("litserve", "python", "-m", "bench.litserve_app", str(port)),
+            _ROOT,
+            "/predict",
+            lambda rows: _json({"flights": records(rows)}),
+            lambda answer: list(answer["probabilities"]),
         ),
         "fastapi": Peer(
             "FastAPI + pandas + scikit-learn",
-            uvicorn("fastapi", "--factory"),
+            _uvicorn("fastapi", "--factory"),
             _ROOT,
             "/predict",
-            lambda row: _json([{name: row[name] for name in features}]),
-            lambda answer: float(answer[0]),
+            lambda rows: _json(records(rows)),
+            list,
         ),
         "floor": Peer(
             "HTTP floor (uvicorn, no answer)",
-            uvicorn("floor", "--lifespan", "off"),
+            _uvicorn("floor", "--lifespan", "off"),
             _ROOT,
             "/",
             tensors,
@@ -258,16 +280,77 @@ def peers(model: Model) -> dict[str, Peer]:
     }
 
 
-def tensors(row: Row) -> bytes:
-    """Return one row as the Open Inference Protocol has it."""
+def _uvicorn(app: str, *options: str) -> Callable[[int], list[str]]:
+    start = [sys.executable, "-m", "uvicorn", f"bench.peers:{app}", "--log-level", "warning"]
+    faster = ["--loop", "uvloop", "--http", "httptools"]
+    return lambda port: [*start, *faster, *options, "--port", str(port)]
+
+
+def _own(name: str, program: str, *arguments: str) -> list[str]:
+    """Return the command of a program in a peer's own environment."""
+    return [str(venvs.made(name) / program), *arguments]
+
+
+def _bentoml(port: int) -> list[str]:
+    chosen = ["bench.bento_service:Flights", "--host", "127.0.0.1", "--port", str(port)]
+    return _own("bentoml", "bentoml", "serve", *chosen)
+
+
+def _mlserver(model: Model) -> Peer:
+    """Its own runtime for scikit-learn, on dataframes, in one process, with adaptive batching.
+
+    Where it batches, requests wait for company a hundredth of a second at most.
+    """
+    folder = model.packed.parent / "mlserver"
+
+    def start(port: int) -> list[str]:
+        folder.mkdir(exist_ok=True)
+        _, estimator = pickle.loads(model.pickled.read_bytes())
+        (folder / "model.pkl").write_bytes(pickle.dumps(estimator))
+        settings = {
+            "name": PROJECT,
+            "implementation": "mlserver_sklearn.SKLearnModel",
+            "parameters": {"uri": "./model.pkl", "content_type": "pd"},
+            "max_batch_size": 32,
+            "max_batch_time": 0.01,
+        }
+        (folder / "model-settings.json").write_text(json.dumps(settings))
+        ports = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
+        about = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **ports}
+        (folder / "settings.json").write_text(json.dumps(about))
+        return _own("mlserver", "mlserver", "start", str(folder))
+
+    def body(rows: Sequence[Row]) -> bytes:
+        asked = json.loads(tensors([{name: row[name] for name in model.kinds} for row in rows]))
+        for tensor in asked["inputs"]:
+            if tensor["datatype"] == "BYTES":
+                tensor["parameters"] = {"content_type": "str"}
+        return _json({**asked, "outputs": [{"name": "predict_proba"}]})
+
+    def probabilities(answer: Any) -> list[float]:
+        [output] = answer["outputs"]
+        return [float(value) for value in output["data"][1::2]]
+
+    return Peer(
+        "MLServer, adaptive batching",
+        start,
+        model.packed.parent,
+        f"/v2/models/{PROJECT}/infer",
+        body,
+        probabilities,
+    )
+
+
+def tensors(rows: Sequence[Row]) -> bytes:
+    """Return rows as the Open Inference Protocol has them."""
     inputs = [
         {
             "name": name,
-            "datatype": "BYTES" if isinstance(value, str) else "FP64",
-            "shape": [1],
-            "data": [value],
+            "datatype": "BYTES" if any(isinstance(row[name], str) for row in rows) else "FP64",
+            "shape": [len(rows)],
+            "data": [row[name] for row in rows],
         }
-        for name, value in row.items()
+        for name in rows[0]
     ]
     return _json({"inputs": inputs})
 
@@ -311,9 +394,9 @@ async def floor(_scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _of_tensors(answer: Any) -> float:
+def _of_tensors(answer: Any) -> list[float]:
     by_name = {tensor["name"]: tensor["data"] for tensor in answer["outputs"]}
-    return float(by_name["probability"][0])
+    return [float(value) for value in by_name["probability"]]
 
 
 def _json(content: Any) -> bytes:

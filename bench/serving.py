@@ -1,8 +1,11 @@
-"""One row at a time over HTTP: Loopline beside MLflow, FastAPI + scikit-learn and the floor.
+"""One row and a hundred over HTTP: Loopline beside five other servers and the floor.
 
 Every server runs during the whole benchmark and is loaded in turn, so that a round sees the same
 machine; a ratio is taken within a round, and what is printed is its median with the lowest and the
 highest. On a shared machine the ratios hold, the rates alone do not.
+
+MLServer, BentoML and LitServe run in environments of their own, made once; one that cannot be made
+is left out, and why is said.
 """
 
 import argparse
@@ -17,16 +20,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.load import BenchError, Load, Server, Tool, ask, free_port, measure, tool
 from bench.peers import TRAINED_ON, Model, Peer, environment, make_model, peers
+from bench.venvs import pinned
 
-CLIENTS = (1, 32)
+SHAPES = tuple((rows, clients) for rows in (1, 100) for clients in (1, 32))
+"""Rows of a request, and clients that ask."""
 AGREES_WITHIN = 1e-12
-_FLOOR, _OURS, _OTHERS = "floor", "loopline-async", ("mlflow", "fastapi")
+_FLOOR, _OURS = "floor", "loopline-async"
+_OTHERS = ("mlflow", "mlserver", "bentoml", "litserve", "fastapi")
+_MARKS = "<!-- figures -->\n", "<!-- /figures -->"
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,18 @@ class Turn:
     """One server under one load, in one round."""
 
     server: str
+    rows: int
     clients: int
     round: int
     load: Load
     cpu_ms: float
     """For each request, over all processes of the server."""
     resident_mib: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of a request, and clients."""
+        return self.rows, self.clients
 
 
 @dataclass(frozen=True)
@@ -83,35 +97,63 @@ class Goal:
         """Whether it is reached."""
         return self.found >= self.limit if self.at_least else self.found <= self.limit
 
+    @property
+    def wanted(self) -> str:
+        """What is to be found."""
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g} {self.unit}"
 
-def ratio(turns: Sequence[Turn], over: str, under: str, clients: int) -> Spread | None:
-    """Return how many times the rate of `under` that of `over` is, taken within each round."""
-    rates = {(turn.server, turn.round): turn.load.rate for turn in turns if turn.clients == clients}
-    rounds = sorted({number for server, number in rates if server == over})
-    found = [
-        rates[over, number] / rates[under, number] for number in rounds if (under, number) in rates
+    @property
+    def verdict(self) -> str:
+        """Met, or how far it is."""
+        if self.is_met:
+            return "met"
+        times = self.limit / self.found if self.at_least else self.found / self.limit
+        return f"NOT MET, by a factor of {times:.2g}"
+
+
+def ratio(
+    turns: Sequence[Turn], over: str, under: str, shape: tuple[int, int], *, cpu: bool = False
+) -> Spread | None:
+    """Return how many times the rate of `under` that of `over` is, taken within each round.
+
+    With `cpu`, how many times the CPU time of a request of `over` that of `under` is.
+    """
+    found = {
+        (turn.server, turn.round): 1 / turn.cpu_ms if cpu else turn.load.rate
+        for turn in turns
+        if turn.shape == shape and (turn.cpu_ms > 0 or not cpu)
+    }
+    rounds = sorted({number for server, number in found if server == over})
+    times = [
+        found[over, number] / found[under, number] for number in rounds if (under, number) in found
     ]
-    return Spread.of(found) if found else None
+    return Spread.of(times) if times else None
 
 
 def goals(turns: Sequence[Turn], starts: Mapping[str, Start]) -> list[Goal]:
     """Return what can be judged of the goals, from what was measured."""
     found = []
 
-    def times(name: str, over: str, under: str, limit: float) -> None:
-        spread = ratio(turns, over, under, 32)
+    def times(
+        name: str, over: str, under: str | None, shape: tuple[int, int], limit: float
+    ) -> None:
+        spread = None if under is None else ratio(turns, over, under, shape)
         if spread is not None:
             found.append(Goal(name, spread.median, limit, at_least=True, unit="times"))
 
-    best = _best(turns, [name for name in _OTHERS if name in starts], 32)
-    if best is not None:
-        times(f"durable, 32 clients, beside the best peer ({best})", "loopline-durable", best, 15)
-    times("durable, 32 clients, beside MLflow", "loopline-durable", "mlflow", 100)
-    times("log off, 32 clients, beside the HTTP floor", "loopline-off", _FLOOR, 0.5)
-    for server, limit in (("loopline-off", 0.4), ("loopline-durable", 0.8)):
-        middle = [t.load.p50_ms for t in turns if (t.server, t.clients) == (server, 1)]
+    others = [name for name in _OTHERS if name in starts]
+    durable = "loopline-durable"
+    for shape, limit in (((1, 32), 15), ((100, 32), 5)):
+        best = _best(turns, others, shape)
+        rows = "1 row" if shape[0] == 1 else f"{shape[0]} rows"
+        name = f"durable, {rows}, 32 clients, beside the best peer ({best})"
+        times(name, durable, best, shape, limit)
+    times("durable, 1 row, 32 clients, beside MLflow", durable, "mlflow", (1, 32), 100)
+    times("log off, 1 row, 32 clients, beside the floor", "loopline-off", _FLOOR, (1, 32), 0.5)
+    for server, limit in (("loopline-off", 0.4), (durable, 0.8)):
+        middle = [t.load.p50_ms for t in turns if (t.server, t.shape) == (server, (1, 1))]
         if middle:
-            name = f"{server}, one client, p50"
+            name = f"{server}, 1 row, one client, p50"
             found.append(Goal(name, statistics.median(middle), limit, at_least=False, unit="ms"))
     ours = [name for name in starts if name.startswith("loopline")]
     if ours:
@@ -119,6 +161,9 @@ def goals(turns: Sequence[Turn], starts: Mapping[str, Start]) -> list[Goal]:
         found.append(Goal("start to first answer", slowest, 1.0, at_least=False, unit="s"))
         largest = max(turn.resident_mib for turn in turns if turn.server in ours)
         found.append(Goal("resident memory", largest, 80, at_least=False, unit="MiB"))
+        furthest = max(starts[name].difference or 0.0 for name in ours)
+        name = "difference from the original"
+        found.append(Goal(name, furthest, AGREES_WITHIN, at_least=False, unit="of probability"))
     return found
 
 
@@ -128,11 +173,13 @@ def disagreement(peer: Peer, port: int, model: Model) -> float | None:
     Raises:
         BenchError: a row is refused, or the difference is more than `AGREES_WITHIN`.
     """
-    answers = ask(port, peer.path, [peer.body(row) for row in model.rows])
-    if peer.probability is None:
+    alone = ask(port, peer.path, [peer.body([row]) for row in model.rows])
+    together = ask(port, peer.path, [peer.body(model.rows)])
+    if peer.probabilities is None:
         return None
-    said = [peer.probability(json.loads(answer)) for answer in answers]
-    largest = max(abs(a - b) for a, b in zip(said, model.expected, strict=True))
+    said = [value for answer in alone for value in peer.probabilities(json.loads(answer))]
+    said += peer.probabilities(json.loads(together[0]))
+    largest = max(abs(a - b) for a, b in zip(said, model.expected * 2, strict=True))
     if not largest <= AGREES_WITHIN:
         raise BenchError(f"{peer.title} differs from the estimator by {largest:.3g}.")
     return largest
@@ -160,20 +207,32 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="loopline-bench-") as made, ExitStack() as stack:
         folder = Path(made)
         machine["sync_ms"] = round(_sync_ms(folder), 2)
-        _say(f"Training on {TRAINED_ON:,} real flights; a few minutes.")
-        model = make_model(folder)
+        _say(f"Training on {options.trained_on:,} real flights; a few minutes.")
+        model = make_model(folder, options.trained_on)
         machine["features"], machine["encoded_columns"] = len(model.kinds), model.encoded
         running: dict[str, _Running] = {}
+        skipped: dict[str, str] = {}
         for name, peer in peers(model).items():
-            if not options.only or name in options.only:
+            if options.only and name not in options.only:
+                continue
+            try:
                 running[name] = _start(name, peer, model, folder, stack)
+            except BenchError as error:
+                if name not in _OTHERS:
+                    raise
+                skipped[name] = str(error)
+                _say(f"  {name:<17}LEFT OUT: {error}")
         turns = list(_rounds(running, options))
+        machine["load_after"] = os.getloadavg()[0]
     starts = {name: each.start for name, each in running.items()}
+    titles = {name: each.peer.title for name, each in running.items()}
+    if options.write is not None:
+        written(options.write, "".join(_markdown(machine, titles, starts, turns)))
     if not options.json:
-        titles = {name: each.peer.title for name, each in running.items()}
         _print(machine, titles, starts, turns)
     return {
         "machine": machine,
+        "skipped": skipped,
         "starts": {name: asdict(start) for name, start in starts.items()},
         "turns": [asdict(turn) | {"rate": turn.load.rate} for turn in turns],
         "goals": [asdict(goal) | {"is_met": goal.is_met} for goal in goals(turns, starts)],
@@ -187,7 +246,8 @@ class _Running:
     peer: Peer
     server: Server
     port: int
-    bodies: tuple[bytes, ...]
+    bodies: Mapping[int, tuple[bytes, ...]]
+    """By how many rows they have."""
     start: Start
 
 
@@ -196,13 +256,23 @@ def _start(name: str, peer: Peer, model: Model, folder: Path, stack: ExitStack) 
     server = Server(
         peer.command(port),
         folder=peer.folder,
-        environment=environment(model),
+        environment=environment(model) | peer.environment,
         log=folder / f"{name}.log",
     )
     stack.callback(server.stop)
-    bodies = tuple(peer.body(row) for row in model.rows)
-    seconds = server.first_answer(port, peer.path, bodies[0])
-    difference = disagreement(peer, port, model)
+    bodies = {
+        rows: tuple(
+            peer.body(model.rows[first : first + rows])
+            for first in range(0, len(model.rows) - rows + 1, max(1, rows // 10))
+        )
+        for rows in {rows for rows, _ in SHAPES}
+    }
+    try:
+        seconds = server.first_answer(port, peer.path, bodies[1][0])
+        difference = disagreement(peer, port, model)
+    except BenchError:
+        server.stop()
+        raise
     agrees = "" if difference is None else f"; differs from the estimator by {difference:.1g}"
     _say(f"  {name:<17}answered after {seconds:.2f} s{agrees}")
     return _Running(peer, server, port, bodies, Start(seconds, difference))
@@ -213,32 +283,121 @@ def _rounds(running: Mapping[str, _Running], options: argparse.Namespace) -> Ite
     names = list(running)
     for number in range(options.rounds):
         first = number % len(names)
-        for clients in CLIENTS:
+        for shape in SHAPES:
             rates = []
             for name in names[first:] + names[:first]:
-                turn = _turn(name, running[name], number, clients, options)
+                turn = _turn(name, running[name], number, shape, options)
                 rates.append(f"{name} {_short(turn.load.rate)}")
                 yield turn
-            many = f"{clients} client{'s' if clients > 1 else ''}"
-            _say(f"  round {number + 1} of {options.rounds}, {many}: {', '.join(rates)} req/s")
+            what = f"round {number + 1} of {options.rounds}, {_told(shape)}"
+            _say(f"  {what}: {', '.join(rates)} req/s; load {os.getloadavg()[0]:.1f}")
 
 
 def _turn(
-    name: str, each: _Running, number: int, clients: int, options: argparse.Namespace
+    name: str,
+    each: _Running,
+    number: int,
+    shape: tuple[int, int],
+    options: argparse.Namespace,
 ) -> Turn:
+    rows, clients = shape
     before = each.server.usage()
-    load = measure(
-        each.port,
-        each.peer.path,
-        each.bodies,
-        clients=clients,
-        seconds=options.seconds,
-        by=options.client,
-    )
+    asked = partial(measure, each.port, each.peer.path, each.bodies[rows], clients=clients)
+    try:
+        load = asked(seconds=options.seconds, by=options.client)
+    except BenchError:
+        if name not in _OTHERS:
+            raise
+        each.server.settle()  # on a busy machine a slow peer may have answered nothing in the time
+        before = each.server.usage()
+        load = asked(seconds=options.seconds * 5, by=options.client)
     after = each.server.usage()
     each.server.settle()
     cpu_ms = (after.cpu_seconds - before.cpu_seconds) / load.requests * 1000
-    return Turn(name, clients, number, load, cpu_ms, after.resident_mib)
+    return Turn(name, rows, clients, number, load, cpu_ms, after.resident_mib)
+
+
+def _told(shape: tuple[int, int]) -> str:
+    rows, clients = (
+        f"{n} {what}{'' if n == 1 else 's'}"
+        for n, what in zip(shape, ("row", "client"), strict=True)
+    )
+    return f"{rows}, {clients}"
+
+
+def _figures(
+    turns: Sequence[Turn], name: str, shape: tuple[int, int]
+) -> list[Spread | float | None]:
+    """Return a server's figures under one load, in the order of `_HEADS`."""
+    own = [turn for turn in turns if (turn.server, turn.shape) == (name, shape)]
+    return [
+        Spread.of([turn.load.rate for turn in own]),
+        statistics.median(turn.load.p50_ms for turn in own),
+        statistics.median(turn.load.p99_ms for turn in own),
+        statistics.median(turn.cpu_ms for turn in own),
+        ratio(turns, _OURS, name, shape),
+        ratio(turns, _FLOOR, name, shape),
+        ratio(turns, _FLOOR, name, shape, cpu=True),
+    ]
+
+
+_HEADS = (
+    "requests a second", "p50, ms", "p99, ms", "CPU ms a request", "Loopline async is times it",
+    "the floor is times it", "CPU, in floors",
+)  # fmt: skip
+
+
+def written(page: Path, figures: str) -> None:
+    """Put `figures` between the marks of a page.
+
+    Raises:
+        BenchError: it has none.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, opens, rest = text.partition(_MARKS[0])
+    _, closes, after = rest.partition(_MARKS[1])
+    if not opens or not closes:
+        raise BenchError(f"{page} has no {_MARKS[0].strip()} and {_MARKS[1]} for the figures.")
+    page.write_text(before + opens + figures + closes + after, encoding="utf-8")
+
+
+def _markdown(
+    machine: Mapping[str, Any],
+    titles: Mapping[str, str],
+    starts: Mapping[str, Start],
+    turns: Sequence[Turn],
+) -> Iterator[str]:
+    """Yield the tables as a page has them."""
+    for shape in SHAPES:
+        yield f"{_told(shape).capitalize()}:\n\n"
+        yield _row("server", *_HEADS) + _row(*["---"] * (len(_HEADS) + 1))
+        for name, title in titles.items():
+            shown = [_shown(figure) for figure in _figures(turns, name, shape)]
+            yield _row(title, *shown)
+        yield "\n"
+    yield _row("server", "start to first answer, s", "resident, MiB") + _row(*["---"] * 3)
+    for name, title in titles.items():
+        largest = max(turn.resident_mib for turn in turns if turn.server == name)
+        yield _row(title, f"{starts[name].first_answer_seconds:.2f}", f"{largest:.0f}")
+    yield f"\n{_about(machine)}\n\n"
+    yield _row("goal", "found", "reached") + _row(*["---"] * 3)
+    for goal in goals(turns, starts):
+        yield _row(f"{goal.name}: {goal.wanted}", _short(goal.found), goal.verdict)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _about(machine: Mapping[str, Any]) -> str:
+    names = ("mlflow", "mlserver", "bentoml", "litserve", "fastapi", "uvicorn", "scikit-learn")
+    known = machine["versions"]
+    versions = ", ".join(f"{name} {known[name]}" for name in names if name in known)
+    return (
+        f"{machine['cores']} cores of a machine with load {machine['load_before']:.1f} before and "
+        f"{machine['load_after']:.1f} after; load made by {machine['client']}; one sync to its "
+        f"disk takes {machine['sync_ms']} ms; Python {machine['python']}; {versions}."
+    )
 
 
 def _print(
@@ -251,25 +410,14 @@ def _print(
     from rich.table import Table
 
     # Without a terminal rich would cut the table to 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    for clients in CLIENTS:
-        many = "1 client" if clients == 1 else f"{clients} clients"
-        table = Table(title=f"One row, {many}", title_justify="left")
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for shape in SHAPES:
+        table = Table(title=_told(shape).capitalize(), title_justify="left")
         table.add_column("server")
-        heads = ["req/s", "p50 ms", "p99 ms", "CPU ms a request"]
-        for head in [*heads, f"{titles.get(_OURS, _OURS)} is so many times it", "floor is"]:
+        for head in _HEADS:
             table.add_column(head, justify="right")
         for name, title in titles.items():
-            own = [turn for turn in turns if (turn.server, turn.clients) == (name, clients)]
-            figures: list[Spread | float | None] = [
-                Spread.of([turn.load.rate for turn in own]),
-                statistics.median(turn.load.p50_ms for turn in own),
-                statistics.median(turn.load.p99_ms for turn in own),
-                statistics.median(turn.cpu_ms for turn in own),
-                ratio(turns, _OURS, name, clients),
-                ratio(turns, _FLOOR, name, clients),
-            ]
-            table.add_row(title, *[_shown(figure) for figure in figures])
+            table.add_row(title, *[_shown(one) for one in _figures(turns, name, shape)])
         console.print(table)
     table = Table(title="Start, memory and agreement", title_justify="left")
     for head in ("server", "start to first answer, s", "resident MiB", "largest difference"):
@@ -280,22 +428,17 @@ def _print(
         said = "" if start.difference is None else f"{start.difference:.1g}"
         table.add_row(title, f"{start.first_answer_seconds:.2f}", f"{largest:.0f}", said)
     console.print(table)
+    console.print("To reach:")
     for goal in goals(turns, starts):
-        wanted = f"{'at least' if goal.at_least else 'at most'} {goal.limit:g} {goal.unit}"
-        verdict = "met" if goal.is_met else "NOT MET"
-        console.print(f"{verdict:<8}{goal.name}: {_short(goal.found)} {goal.unit}, {wanted}")
-    console.print(
-        f"{machine['cores']} cores, load {machine['load_before']:.1f} before; load made by "
-        f"{machine['client']}; one sync to this disk takes {machine['sync_ms']} ms; Python "
-        f"{machine['python']}. Medians over rounds, lowest and highest in brackets."
-    )
+        found = f"{_short(goal.found)} {goal.unit}"
+        console.print(f"  {goal.name}: {found}, {goal.wanted}: {goal.verdict}", highlight=False)
+    console.print(f"{_about(machine)} Medians over rounds, lowest and highest in brackets.")
 
 
-def _best(turns: Sequence[Turn], names: Sequence[str], clients: int) -> str | None:
+def _best(turns: Sequence[Turn], names: Sequence[str], shape: tuple[int, int]) -> str | None:
     """Return which of `names` answered most requests in the median."""
     rates = {
-        name: [t.load.rate for t in turns if (t.server, t.clients) == (name, clients)]
-        for name in names
+        name: [t.load.rate for t in turns if (t.server, t.shape) == (name, shape)] for name in names
     }
     medians = {name: statistics.median(found) for name, found in rates.items() if found}
     return max(medians, key=medians.__getitem__) if medians else None
@@ -322,7 +465,8 @@ def _machine(client: Tool) -> dict[str, Any]:
         "versions": {
             name: version(name)
             for name in ("loopline", "mlflow", "fastapi", "uvicorn", "pandas", "scikit-learn")
-        },
+        }
+        | {name: pinned(name) for name in ("mlserver", "bentoml", "litserve")},
     }
 
 
@@ -330,7 +474,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = ["loopline-off", _OURS, "loopline-durable", *_OTHERS, _FLOOR]
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
     parser.add_argument("--seconds", type=_seconds, default=3.0, help="of each load (default 3)")
-    parser.add_argument("--rounds", type=_rounds_wanted, default=5, help="default 5")
+    parser.add_argument("--rounds", type=_rounds_wanted, default=3, help="default 3")
+    parser.add_argument(
+        "--trained-on", type=int, default=TRAINED_ON, help=f"default {TRAINED_ON:,}"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of a second on a small model: does it run?"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="put the tables between the marks of a page"
+    )
     parser.add_argument(
         "--only", action="append", choices=names, metavar="SERVER", help=f"of {', '.join(names)}"
     )
@@ -338,7 +491,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--client", choices=["wrk", "python"], default=tool(), help="what makes the load"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.seconds, options.rounds = 1.0, 1
+        options.trained_on = min(options.trained_on, 5_000)
+    return options
 
 
 def _seconds(text: str) -> float:

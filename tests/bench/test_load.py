@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from bench.load import BenchError, Server, ask, free_port, measure, read_figures, script, usage
+
+from bench import load
 
 _ANSWERS = """
 import http.server, sys
@@ -152,6 +156,36 @@ def test_a_server_that_ends_says_what_it_said(tmp_path):
     with pytest.raises(BenchError, match="no model here"):
         server.first_answer(free_port(), "/", b"{}")
     server.stop()
+
+
+def test_a_process_in_a_session_of_its_own_is_measured_and_stopped_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "_STOP_SECONDS", 0.3)
+    child = "block = bytearray(64 << 20); block[::4096] = b'x' * (64 << 8); print(flush=True); "
+    child += "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    command = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True,"
+        " stdout=subprocess.PIPE)\n"
+        "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)"
+    )
+    log = tmp_path / "log"
+    server = Server(
+        [sys.executable, "-c", command, child],
+        folder=tmp_path,
+        environment=dict(os.environ),
+        log=log,
+    )
+    while not log.read_text().strip():
+        time.sleep(0.02)
+    started = int(log.read_text())
+    used = server.usage()
+    server.stop()
+
+    assert used.resident_mib > 64
+    until = time.monotonic() + 10
+    while Path(f"/proc/{started}").exists():  # nobody waits for it but the system
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_the_memory_of_a_session_is_that_of_all_its_processes():
