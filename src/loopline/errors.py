@@ -34,6 +34,7 @@
     ├── DeliveryError             an image cannot be made, built or started
     └── MonitoringError
         ├── FeedbackError         a file of outcomes cannot be used
+        ├── UnknownFindingError   no open finding is called so
         └── ChannelError          an alert was not delivered
 
 A message names the thing, the value found, what would be accepted and the next step.
@@ -179,6 +180,10 @@ class MonitoringError(LooplineError):
 
 class FeedbackError(MonitoringError):
     """A file of outcomes cannot be used as it stands."""
+
+
+class UnknownFindingError(MonitoringError):
+    """No open finding is called so, or several are."""
 
 
 class ChannelError(MonitoringError):

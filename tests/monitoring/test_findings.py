@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loopline.errors import UnknownFindingError
 from loopline.monitoring.findings import Finding, Findings, finding_id
 from loopline.store.ledger import Ledger
 
@@ -101,3 +102,30 @@ def test_a_finding_survives_the_ledger_unchanged(
 
 def test_parts_of_a_cause_do_not_run_into_each_other() -> None:
     assert finding_id("a", "bc", 1, "drift", "x") != finding_id("ab", "c", 1, "drift", "x")
+
+
+def test_a_finding_that_is_acknowledged_stays_so_until_it_is_resolved(
+    ledger: Ledger, finding: Any
+) -> None:
+    found, findings = finding(), Findings(ledger)
+    findings.record([found], now=NOW)
+
+    known = findings.acknowledge("01234567", why="the new sensor", now=NOW)
+
+    assert known.acknowledged == "ada: the new sensor"
+    findings.record([finding(value=0.9)], now=NOW)
+    assert findings.open()[found.id].acknowledged == "ada: the new sensor"
+    assert Findings(ledger).open()[found.id].acknowledged == "ada: the new sensor"
+    findings.record([finding(status="resolved")], now=NOW)
+    findings.record([found], now=NOW)
+    assert Findings(ledger).open()[found.id].acknowledged is None
+
+
+def test_only_an_open_finding_can_be_acknowledged(ledger: Ledger, finding: Any) -> None:
+    findings = Findings(ledger)
+    with pytest.raises(UnknownFindingError, match=r"begins with 'abc'\. Open are: none"):
+        findings.acknowledge("abc", why="x", now=NOW)
+    findings.record([finding(), finding(id="0123fedc", subject="humid")], now=NOW)
+
+    with pytest.raises(UnknownFindingError, match=r"Several .* Open are: 01234567 \(temp\), 0123"):
+        findings.acknowledge("0123", why="x", now=NOW)

@@ -168,3 +168,26 @@ def test_a_retraining_by_one_rule_cools_down_the_others() -> None:
     here = situation(findings=(DRIFT,), history=[earlier])
 
     assert said(decide(contract(rule), here, NOW)) == [("retrain", "cooling down")]
+
+
+def test_what_somebody_knows_of_alerts_nobody_and_is_acted_on_all_the_same() -> None:
+    rule = {"when": "goal missed", "do": ["alert", "retrain"]}
+    known = replace(GOAL, acknowledged="ada: the strike")
+
+    assert said(decide(contract(rule), situation(findings=(known,)), NOW)) == [("retrain", None)]
+    both = (known, replace(GOAL, id="goal-2", kind="fairness"))
+    assert said(decide(contract(rule), situation(findings=both), NOW)) == [
+        ("alert", None),
+        ("retrain", None),
+    ]
+
+
+def test_a_figure_of_a_column_concerns_the_cause_that_the_column_belongs_to() -> None:
+    rule = {"when": "error_rate > 1%", "do": "alert"}
+    cause = replace(DRIFT, columns=("temp", "humid"))
+
+    [decision] = decide(
+        contract(rule), situation(figures=figure(0.5, subject="humid"), findings=(cause,)), NOW
+    )
+
+    assert decision.findings == (cause,)

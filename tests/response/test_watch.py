@@ -101,6 +101,39 @@ def test_new_categories_are_found_and_the_version_is_rolled_back(world: Any, day
     assert world.space.registry.serving("production").number == 1
 
 
+def test_columns_that_change_together_are_one_finding_that_says_since_when_and_where(
+    world: Any, day: Day
+) -> None:
+    def changed(frame: pl.DataFrame) -> pl.DataFrame:
+        own = pl.col("housing") == "A152"  # their own
+        amount, age = pl.col("credit_amount"), pl.col("age_in_years")
+        return frame.with_columns(
+            credit_amount=pl.when(own).then(amount * 100).otherwise(amount),
+            age_in_years=pl.when(own).then(None).otherwise(age),
+        )
+
+    world.serve(world.version())
+    for number in range(5):
+        world.traffic(1, day(1 + number))
+    for number in range(3):
+        world.traffic(1, day(7 + number / 8), change=changed)
+
+    seen = world.look(day(7.5))
+
+    [finding] = [one for one in seen.news if "credit_amount" in one.columns]
+    assert set(finding.columns) == {"credit_amount", "age_in_years"}
+    assert finding.since == "2013-05-08T00:00:00Z"  # day 7
+    [held] = finding.evidence["slices"]
+    assert (held["column"], held["value"]) == ("housing", "A152")
+    assert held["share"] > 0.9
+    assert "Since 2013-05-08 00:00 UTC." in finding.message
+
+    # It passes by itself, once nothing of it is in the window any more.
+    for number in range(4):
+        world.traffic(1, day(18 + number / 2))
+    assert finding.id not in {one.id for one in world.look(day(20)).findings}
+
+
 def test_after_a_rollback_the_bad_version_is_left_and_its_findings_are_closed(
     world: Any, day: Day
 ) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "score": "Score a file, a folder, a table or a query, however large.",
     "feedback": "Read what turned out true, when it is known.",
     "watch": "Compare what happens with what was promised, and respond.",
+    "findings": "List what is not as promised, explain it, and say that you know of it.",
     "up": "Run the server and the watcher together.",
     "profile": "Describe any table, and how far another has drifted from it.",
     "status": "Say where this project's loop stands, and what is next.",

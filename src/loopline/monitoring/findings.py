@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 
+from loopline.errors import UnknownFindingError
 from loopline.notebooks import Shown
 from loopline.store.ledger import Ledger, iso
 
 OPEN, RESOLVED = "open", "resolved"
 _KINDS = ("finding.opened", "finding.updated", "finding.resolved")
+_ACKNOWLEDGED = "finding.acknowledged"
 _MOVED = 0.1
 """A figure has moved when it differs from the one last written by a tenth of it."""
 
@@ -47,6 +49,12 @@ class Finding(Shown):
     status: str
     """`open` or `resolved`."""
     found_at: str
+    columns: tuple[str, ...] = ()
+    """Of drift: every column that drifts for the same cause, the one that led it first."""
+    since: str | None = None
+    """When it began (ISO, UTC), as the hourly counts tell; None where they do not."""
+    acknowledged: str | None = None
+    """Who knows of it and why it may stay, where somebody said so; it alerts nobody then."""
 
 
 def finding_id(project: str, environment: str, version: int, kind: str, subject: str) -> str:
@@ -106,14 +114,53 @@ class Findings:
 
     def open(self) -> dict[str, Finding]:
         """Return the open findings by id, oldest first."""
-        for event in self._ledger.events(kinds=_KINDS, after=self._read):
+        for event in self._ledger.events(kinds=(*_KINDS, _ACKNOWLEDGED), after=self._read):
+            self._read = event.number
+            if event.kind == _ACKNOWLEDGED:
+                if event.subject in self._open:
+                    said = f"{event.actor}: {event.payload['why']}"
+                    self._open[event.subject] = replace(
+                        self._open[event.subject], acknowledged=said
+                    )
+                continue
             finding = msgspec.convert(event.payload, Finding)
             if finding.status == RESOLVED:
                 self._open.pop(finding.id, None)
             else:
-                self._open[finding.id] = finding
-            self._read = event.number
+                known = self._open.get(finding.id)
+                by = None if known is None else known.acknowledged
+                self._open[finding.id] = replace(finding, acknowledged=by)
         return dict(self._open)
+
+    def acknowledge(self, text: str, *, why: str, now: datetime) -> Finding:
+        """Note that somebody knows of an open finding, named by its id or the beginning of it.
+
+        Raises:
+            UnknownFindingError: no open finding is called so, or several are.
+        """
+        finding = self.named(text)
+        payload = {
+            "environment": finding.environment,
+            "project": finding.project,
+            "subject": finding.subject,
+            "version": finding.version,
+            "why": why,
+        }
+        self._ledger.append(_ACKNOWLEDGED, finding.id, payload, now=now)
+        return self.open()[finding.id]
+
+    def named(self, text: str) -> Finding:
+        """Return the open finding whose id begins with `text`.
+
+        Raises:
+            UnknownFindingError: there is none, or there are several.
+        """
+        found = [one for key, one in self.open().items() if text and key.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{one.id[:8]} ({one.subject})" for one in self.open().values())
+        what = "No open finding's id begins" if not found else "Several open findings' ids begin"
+        raise UnknownFindingError(f"{what} with {text!r}. Open are: {known or 'none'}.")
 
     def record(self, judged: Iterable[Finding], *, now: datetime) -> list[Finding]:
         """Write to the ledger what of `judged` is news, and return that."""
@@ -121,7 +168,9 @@ class Findings:
         news = []
         for found in _by_cause(judged):
             before = known.get(found.id)
-            finding = found if before is None else replace(found, found_at=before.found_at)
+            finding = found
+            if before is not None:
+                finding = replace(found, found_at=before.found_at, acknowledged=before.acknowledged)
             if finding.status == RESOLVED:
                 kind = "finding.resolved" if before is not None else None
             elif before is None:
@@ -172,5 +221,6 @@ def _has_moved(before: Finding, now: Finding) -> bool:
         abs(now.value - before.value) > _MOVED * abs(before.value)
         or now.metric != before.metric
         or now.limit != before.limit
+        or set(now.columns) != set(before.columns)
         or now.window[0] >= before.window[1]
     )

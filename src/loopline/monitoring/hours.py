@@ -164,6 +164,30 @@ def total(
     return {key: _sum(counted) for key, counted in parts.items()}
 
 
+def series(
+    database: Database,
+    project: str,
+    environment: str,
+    version: int,
+    window: Window,
+    column: tuple[str, str],
+) -> dict[int, Counts]:
+    """Return one column's counts of each hour of a window that has any; `column` is slice, name."""
+    kind, name = column
+    query = select(counts.c.hour, counts.c.payload).where(
+        counts.c.project == project,
+        counts.c.environment == environment,
+        counts.c.version == version,
+        counts.c.hour >= window.first * HOUR,
+        counts.c.hour < window.last * HOUR,
+        counts.c.column == name,
+        counts.c.slice == kind,
+    )
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return {row.hour // HOUR: _decode(kind, row.payload) for row in rows}
+
+
 def _rows(
     connection: Connection, project: str, environment: str, version: int, window: Window
 ) -> Iterator[tuple[Cell, bytes]]:

@@ -5,21 +5,23 @@ label, beside the share of rows that do. Rows without one are left out, never gu
 answers the same rows, from what the log kept of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from loopline.contract.money import cost_matrix, has_costs
 from loopline.contract.schema import Contract, Problem
 from loopline.data.columns import Columns, canonical_text, from_frame
-from loopline.evaluation.diagnosis import calibration
+from loopline.evaluation.diagnosis import calibration, slices
 from loopline.evaluation.fairness import fairness
-from loopline.evaluation.metrics import Answer, Scorecard
+from loopline.evaluation.metrics import Answer, Scorecard, primary
 from loopline.model.signature import Signature
 from loopline.monitoring import labels
 from loopline.monitoring.fold import stored_name
 from loopline.monitoring.labels import TRUTH
+from loopline.monitoring.onset import changes
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import DTYPES
 from loopline.monitoring.windows import HOUR, Window, mature
@@ -42,6 +44,11 @@ class Performance:
     fairness: tuple[dict[str, Any], ...]
     """Per rule, as in the report of the evaluation."""
     calibration: tuple[dict[str, Any], ...]
+    slices: tuple[dict[str, Any], ...] = ()
+    """The worst values of category and boolean inputs: `column`, `value`, `rows` and `figure` of
+    the metric that decides between two models."""
+    worse_since: int | None = None
+    """The hour at which the answers began to be worse, where they did so at one."""
 
     @property
     def coverage(self) -> float:
@@ -86,7 +93,43 @@ def measure(
     known = np.flatnonzero(np.isfinite(truth))
     if len(known) < minimum:  # labels that are none of the classes
         return None
-    return _figures(contract, reference, frame[known], truth[known], found, rows_there)
+    figures = _figures(contract, reference, frame[known], truth[known], found, rows_there)
+    return replace(figures, worse_since=_worse_since(contract, reference, inside, found))
+
+
+def _worse_since(
+    contract: Contract, reference: Reference, rows: pl.LazyFrame, window: Window
+) -> int | None:
+    """Return the newest hour of a window, or of the one before, from which on answers were worse.
+
+    By the confusion of each hour: what errors cost, where they have a price, else how many there
+    are. Of numbers it is not known.
+    """
+    signature = reference.signature
+    if signature.task == "regression" or "label" not in rows.collect_schema():
+        return None
+    begin = 2 * window.first - window.last
+    said = (
+        rows.filter(pl.col(_HOUR).is_between(begin, window.last - 1), pl.col(TRUTH).is_not_null())
+        .group_by(_HOUR, "label", TRUTH)
+        .len()
+        .collect()
+    )
+    answered, actual = (labels.truth(said[name], signature) for name in ("label", TRUTH))
+    known = np.isfinite(answered) & np.isfinite(actual)
+    hours, places = np.unique(said[_HOUR].to_numpy()[known], return_inverse=True)
+    size = len(signature.classes)
+    pairs = (actual[known] * size + answered[known]).astype(int)
+    table = np.zeros((len(hours), size * size), dtype=np.int64)
+    np.add.at(table, (places, pairs), said["len"].to_numpy()[known])
+    worth = np.ones((size, size)) - np.eye(size)
+    if has_costs(contract.problem):
+        worth = cost_matrix(contract.problem, signature.classes)
+    starts = changes(table)
+    parts = np.add.reduceat(table, starts, axis=0) if len(hours) else table
+    worse = (parts @ worth.ravel()) / np.maximum(parts.sum(axis=1), 1)
+    risen = [place for place in range(1, len(starts)) if worse[place] > worse[place - 1]]
+    return int(hours[starts[risen[-1]]]) if risen else None
 
 
 def _span(windows: list[Window]) -> pl.Expr:
@@ -125,6 +168,7 @@ def _figures(
         baseline_metrics={} if other is None else other.whole(),
         fairness=fairness(judged, columns, card),
         calibration=calibration(problem.task, truth, scores),
+        slices=slices(columns, signature, card, primary(contract)),
     )
 
 

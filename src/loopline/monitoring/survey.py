@@ -7,9 +7,11 @@ from datetime import datetime
 import polars as pl
 
 from loopline.contract.schema import Contract
-from loopline.monitoring import drift, estimation, fold, goals, hours, performance, service
+from loopline.monitoring import causes, drift, estimation, fold, goals, hours, performance, service
+from loopline.monitoring.causes import Context
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
+from loopline.monitoring.explaining import Explaining
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.performance import Performance
@@ -18,6 +20,7 @@ from loopline.monitoring.service import Service
 from loopline.monitoring.windows import Window, current, earlier
 from loopline.registry.release import Served
 from loopline.store.database import Database
+from loopline.store.ledger import Event, Ledger
 from loopline.store.tables import Tables
 
 _EXAMPLES = 5
@@ -63,17 +66,31 @@ class Watched:
 class Survey:
     """Looks at versions, and remembers what cannot have changed since."""
 
-    def __init__(self, contract: Contract, tables: Tables, database: Database) -> None:
+    def __init__(
+        self, contract: Contract, tables: Tables, database: Database, ledger: Ledger | None = None
+    ) -> None:
+        """`ledger` is where releases and snapshots stand that a finding may coincide with."""
         self._contract = contract
         self._tables = tables
         self._database = database
         self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
+        self._ledger = ledger
+        self._read: tuple[datetime, list[Event]] | None = None
         self._estimated: dict[tuple[str, int, bool], tuple[object, Estimation | None]] = {}
 
     def look(
-        self, environment: str, served: Served, reference: Reference, known: Labels, now: datetime
+        self,
+        environment: str,
+        served: Served,
+        reference: Reference,
+        known: Labels,
+        now: datetime,
+        opened: Mapping[str, Finding] | None = None,
     ) -> tuple[Watched, list[Finding]]:
-        """Return what is seen of one version, and the judgement of each promise about it."""
+        """Return what is seen of one version, and the judgement of each promise about it.
+
+        `opened` are the findings open until now, by id.
+        """
         contract, version = self._contract, served.version
         window = current(now, contract.monitor.window)
         counted = hours.total(self._database, contract.project, environment, version, window)
@@ -90,11 +107,25 @@ class Survey:
             window,
             lambda column: self._new_values(environment, reference, window, column),
         )
+        explaining = Explaining(contract, self._database, self._lazy, environment, reference)
+        judged = causes.gather(
+            judged,
+            Context(
+                known=opened or {},
+                explain=lambda column: explaining.drift(column, window),
+                importances=reference.importances,
+                events=self._events(now),
+                money=explaining.money(estimated),
+            ),
+        )
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)
         if performed is not None:
-            judged += goals.of_labels(contract, subject, performed)
+            judged += [
+                explaining.goal(finding, performed, drifted)
+                for finding in goals.of_labels(contract, subject, performed)
+            ]
         return Watched(
             environment=environment,
             version=version,
@@ -110,6 +141,18 @@ class Survey:
             estimation=estimated,
             expected=self._expected(environment, reference, performed),
         ), judged
+
+    def _events(self, now: datetime) -> list[Event]:
+        """Return what a finding may coincide with; read once a look."""
+        if self._ledger is None:
+            return []
+        if self._read is None or self._read[0] != now:
+            self._read = (now, self._ledger.events(kinds=causes.COINCIDING))
+        return self._read[1]
+
+    def _lazy(self, environment: str, version: int) -> pl.LazyFrame | None:
+        exists = self._tables.exists(fold.table(self._contract.project))
+        return self._rows(environment, version) if exists else None
 
     def _figures(
         self,

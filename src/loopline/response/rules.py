@@ -89,6 +89,8 @@ def decide(contract: Contract, situation: Situation, now: datetime) -> list[Deci
             continue
         findings, why = found
         for kind in rule.do:
+            if kind == "alert" and findings and all(one.acknowledged for one in findings):
+                continue  # somebody knows
             # Two rules may ask for the same; rolling back twice would go back too far.
             if kind in asked and kind != "alert":
                 continue
@@ -107,7 +109,9 @@ def _holds(when: When, situation: Situation) -> tuple[tuple[Finding, ...], str] 
             return None
         of = "" if figure.subject == when.metric else f" of {figure.subject}"
         findings = tuple(
-            finding for finding in situation.findings if finding.subject == figure.subject
+            finding
+            for finding in situation.findings
+            if figure.subject in (finding.subject, *finding.columns)
         )
         why = f"{when.metric}{of} is {spell(when.metric, figure.value)} on {figure.rows:,} rows"
         return findings, f"{why}, and the rule says {when.op} {when.limit}."

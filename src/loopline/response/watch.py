@@ -81,7 +81,7 @@ class Watch:
             workspace.tables,
             workspace.database,
         )
-        self._survey = Survey(contract, workspace.tables, workspace.database)
+        self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._findings = Findings(workspace.ledger)
         self._acting = Acting(contract, registry, retrain, channels)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -105,6 +105,7 @@ class Watch:
         judged: list[Finding] = []
         serving: dict[str, set[int]] = {}
         released: list[Release] = []
+        opened = self._findings.open()
         for environment in release.environments(self._space.objects, self._project):
             try:
                 last = self._latest(environment)
@@ -113,7 +114,9 @@ class Watch:
                 serving[environment] = {served.version for served in serves}
                 for served in serves:
                     reference = self._references(served.version)
-                    seen, found = self._survey.look(environment, served, reference, known, now)
+                    seen, found = self._survey.look(
+                        environment, served, reference, known, now, opened
+                    )
                     watched.append(seen)
                     judged += found
                     why = performance.misfit(self._space.contract.problem, reference.signature)
