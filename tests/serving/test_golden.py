@@ -3,11 +3,15 @@
 The recordings were made with a model that adds two numbers, and `adding` is that model here.
 """
 
+import base64
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from loopline.serving.messages import messages
 
 FOLDER = Path(__file__).parent / "golden"
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
@@ -20,10 +24,9 @@ MLFLOW_DIFFERENCES = {
     "no_ct": "A body without a content type is JSON, where MLflow's server fails",
     "boom": "A large number is no reason to fail here; the recorded model raised an error for it",
     "GET /version": "Loopline's own version",
-    "GET /": "The page that describes the server",
+    "GET /": "What KServe's clients ask for here; a browser gets the page",
 }
 KSERVE_DIFFERENCES = {
-    "root": "The page that describes the server",
     "v2": "This server's name, version and extensions",
     "ready": "`live` is said beside `ready`",
     "meta": "The model's columns, where the recorded server knew none",
@@ -116,6 +119,68 @@ def test_kserves_recorded_answers_are_given_here_too(serve: Any, adding: Any) ->
             assert (answer.status, answer.json) == (200, expected), name
         if answer.status >= 400 and path.startswith(("/v1", "/v2")):
             assert set(answer.json) == {"error"}, name
+
+
+def test_kserves_own_clients_get_what_they_got_when_they_were_recorded(
+    live: Any, adding: Any
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    running = live(adding)
+    kept = json.loads((FOLDER / "kserve_client.json").read_text(encoding="utf-8"))
+
+    assert len(kept["http"]) > 15
+    for case in kept["http"]:
+        body = base64.b64decode(case["body"])
+        answer = running.client.call(case["method"], case["path"], body, case["headers"])
+        assert answer.status == case["status"], case["case"]
+        if "outputs" in case:
+            assert _outputs(answer) == case["outputs"], case["case"]
+            assert _head(answer)["id"] == case["id"], case["case"]
+        if "predictions" in case:
+            assert answer.json["predictions"] == case["predictions"], case["case"]
+    assert running.client.get("/").json == {"status": "alive"}
+    with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for case in kept["grpc"]:
+            message = base64.b64decode(case["message"])
+            if "code" in case:
+                with pytest.raises(grpc.RpcError, match=case["code"]):
+                    infer(message, timeout=20)
+                continue
+            said = messages()["ModelInferResponse"].FromString(infer(message, timeout=20))
+            [values] = case["outputs"].values()
+            raw = b"".join(said.raw_output_contents)
+            found = struct.unpack("<2d", raw) if raw else said.outputs[0].contents.fp64_contents
+            assert list(found) == values, case["case"]
+            assert said.id == case.get("id", said.id), case["case"]
+
+
+def _head(answer: Any) -> Any:
+    length = answer.headers.get("inference-header-content-length")
+    return json.loads(answer.body[: int(length)] if length else answer.body)
+
+
+def _outputs(answer: Any) -> dict[str, list[float]]:
+    """Read an answer as the protocol's binary extension has it: raw tensors after the JSON."""
+    length, found = answer.headers.get("inference-header-content-length"), {}
+    raw = answer.body[int(length) :] if length else b""
+    for tensor in _head(answer)["outputs"]:
+        size = tensor.get("parameters", {}).get("binary_data_size", 0)
+        values = tensor.get("data") or struct.unpack(f"<{size // 8}d", raw[:size])
+        found[tensor["name"]], raw = list(values), raw[size:]
+    assert raw == b""
+    return found
+
+
+def test_a_browser_gets_the_page_where_programs_hear_that_the_server_is_alive(
+    serve: Any, adding: Any
+) -> None:
+    client = serve(adding)
+
+    page = client.get("/", accept="text/html,application/xhtml+xml,*/*;q=0.8")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert client.get("/", accept="*/*").json == client.get("/").json == {"status": "alive"}
 
 
 @pytest.mark.parametrize("table", [MLFLOW_DIFFERENCES, KSERVE_DIFFERENCES])

@@ -24,6 +24,7 @@ from loopline.serving.reading import (
     NotAdmittedError,
     Receive,
     RefusedError,
+    accepted,
     by_name,
     read_body,
     read_content,
@@ -86,6 +87,13 @@ async def _page(host: Host, request: Request) -> Reply:
     return Reply(200, openapi.page(_description(host)), openapi.PAGE_HEADERS)
 
 
+async def _root(host: Host, request: Request) -> Reply:
+    """Tell a browser what there is; KServe's V1 clients ask here whether the server is up."""
+    if "text/html" in request.content.accept:
+        return await _page(host, request)
+    return Reply(200, b'{"status":"alive"}')
+
+
 def _description(host: Host) -> dict[str, Any]:
     model = host.path.router.models[0]
     return openapi.document(model.signature, model.version, host.routes)
@@ -106,7 +114,7 @@ _OWN = (
     Route("GET", "/metrics", "metrics", "Counters, as Prometheus reads them", _figures),
     Route("GET", "/openapi.json", "predict", "This API as OpenAPI 3.1", _openapi),
     Route("GET", "/docs", "predict", "This API as a page", _page),
-    Route("GET", "/", "predict", "This API as a page", _page),
+    Route("GET", "/", "predict", "This API as a page; to programs, that it is alive", _root),
 )
 _DIALECTS: Mapping[str, Any] = {
     name: plugins.find(dialects.__name__, name) for name in plugins.names(dialects.__name__)
@@ -187,6 +195,7 @@ class App:
             speaker = place.speaker(content.type, body)
         does = speaker.route.does
         if does is not None:
+            content = content if place.takes else accepted(headers)
             return await does(self.host, Request(body, content, version, name))
         if place.route.version_of is not None:
             version = place.route.version_of(self.host, name or "")

@@ -80,6 +80,12 @@ def read_content(headers: Mapping[bytes, bytes], takes: tuple[str, ...]) -> Cont
     return replace(content, json_bytes=int(length))
 
 
+def accepted(headers: Mapping[bytes, bytes]) -> Content:
+    """Return what a caller without a body wants back."""
+    accept = headers.get(b"accept")
+    return NO_CONTENT if accept is None else _content(b"", accept)
+
+
 @lru_cache(maxsize=256)
 def _content(header: bytes, accept: bytes) -> Content:
     kind, *parameters = header.decode("latin-1").lower().split(";")
