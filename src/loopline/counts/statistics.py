@@ -137,6 +137,25 @@ def _by_mass(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     if len(first) == 0:
         return np.zeros(1), np.zeros(1)
+    ends = _ends(first)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return np.add.reduceat(first, starts), np.add.reduceat(second, starts)
+
+
+def edges(reference: ColumnCounts, current: ColumnCounts) -> np.ndarray:
+    """Return the inner edges of the bins that two columns of numbers are compared in.
+
+    Less the offset. A number lies in the bin that ends above it; below zero, in the one that ends
+    with it or above.
+    """
+    pair = _aligned(reference, current)
+    if len(pair.cells) == 0:
+        return np.empty(0)
+    return lower_edges(pair.cells[_ends(pair.first)[:-1]] + 1, SHIFT)
+
+
+def _ends(first: np.ndarray) -> np.ndarray:
+    """Return the last cell of each bin."""
     total = first.cumsum()
     wanted = total[-1] * np.arange(1, BINS) / BINS
     heavy = np.flatnonzero(first * BINS >= total[-1])
@@ -145,8 +164,7 @@ def _by_mass(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     else:
         deciles, last = np.searchsorted(total, wanted), [len(first) - 1]
         ends = np.unique(np.concatenate([deciles, heavy, heavy[heavy > 0] - 1, last]))
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    return np.add.reduceat(first, starts), np.add.reduceat(second, starts)
+    return ends
 
 
 def psi(expected: np.ndarray, actual: np.ndarray) -> float:
