@@ -305,6 +305,11 @@ class Monitor(_Part):
     drift: dict[Literal["psi", "jensen_shannon", "ks"], float] = Field(
         default_factory=_drift_limits, description="Limits per distance; psi 0.2 when absent."
     )
+    reference: Literal["training", "same_weekday", "same_month_last_year"] = Field(
+        "training",
+        description="What drift is measured from: the version's own rows, the same weekdays of the "
+        "four weeks before, or the same month a year ago.",
+    )
     minimum_rows: int = Field(200, ge=1, description="No drift is judged on fewer predictions.")
     minimum_labels: int = Field(500, ge=1, description="No goal is judged on fewer labels.")
 

@@ -40,6 +40,8 @@ class Drift:
     `cramers_v` of the chi-square; `reference_missing_rate`."""
     bounds: dict[str, float]
     """How far a figure may be from that of the values themselves, where it is not exact."""
+    against: str = "training"
+    """The reference: the version's own rows, or the season of the contract."""
 
 
 def rows(counted: Mapping[tuple[str, str], Counts], kind: str = "whole") -> int:
@@ -137,7 +139,12 @@ def _judge(
     metric = max(passed or compared, key=lambda name: _excess(*compared[name]), default="psi")
     value, limit = compared.get(metric, (one.figures["psi"], 0.0))
     state = "has drifted" if passed else "is like its reference"
-    evidence: dict[str, Any] = {"kind": one.kind, "figures": one.figures, "bounds": one.bounds}
+    evidence: dict[str, Any] = {
+        "kind": one.kind,
+        "figures": one.figures,
+        "bounds": one.bounds,
+        "against": one.against,
+    }
     if passed and one.figures.get("new_category_rate"):
         evidence["new_values"] = new_values(one.column)
         told += f"; new are {', '.join(evidence['new_values'])}"

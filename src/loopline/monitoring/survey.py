@@ -1,7 +1,7 @@
 """Everything about one version where it serves: drift, service, goals, and what rules may name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -12,10 +12,11 @@ from loopline.monitoring.causes import Context
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.explaining import Explaining
-from loopline.monitoring.findings import Finding, Subject
+from loopline.monitoring.findings import OPEN, Finding, Subject
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
+from loopline.monitoring.seasons import seasonal
 from loopline.monitoring.service import Service
 from loopline.monitoring.windows import Window, current, earlier
 from loopline.registry.release import Served
@@ -95,7 +96,7 @@ class Survey:
         window = current(now, contract.monitor.window)
         counted = hours.total(self._database, contract.project, environment, version, window)
         rows = drift.rows(counted)
-        drifted = drift.measure(reference, counted) if rows >= contract.monitor.minimum_rows else ()
+        usual, drifted = self._drift(environment, reference, counted, window)
         served_so = service.measure(counted, window)
         performed = self._perform(environment, reference, known, window)
         estimated = self._estimate(environment, reference, counted, window)
@@ -105,9 +106,10 @@ class Survey:
             subject,
             drifted,
             window,
-            lambda column: self._new_values(environment, reference, window, column),
+            lambda column: self._new_values(environment, usual, window, column),
         )
-        explaining = Explaining(contract, self._database, self._lazy, environment, reference)
+        explaining = Explaining(contract, self._database, self._lazy, environment, usual)
+        is_drifting = any(one.status == OPEN for one in judged)
         judged = causes.gather(
             judged,
             Context(
@@ -115,7 +117,7 @@ class Survey:
                 explain=lambda column: explaining.drift(column, window),
                 importances=reference.importances,
                 events=self._events(now),
-                money=explaining.money(estimated),
+                money=explaining.money(estimated) if is_drifting else "",
             ),
         )
         judged += service.judge(subject, served_so)
@@ -141,6 +143,32 @@ class Survey:
             estimation=estimated,
             expected=self._expected(environment, reference, performed),
         ), judged
+
+    def _drift(
+        self,
+        environment: str,
+        reference: Reference,
+        counted: Mapping[tuple[str, str], hours.Counts],
+        window: Window,
+    ) -> tuple[Reference, tuple[Drift, ...]]:
+        """Return what the window was compared with, and how far each column is from it."""
+        monitor = self._contract.monitor
+        if drift.rows(counted) < monitor.minimum_rows:
+            return reference, ()
+        if monitor.reference == "training":
+            return reference, drift.measure(reference, counted)
+        usual, columns = seasonal(
+            self._database,
+            self._contract.project,
+            environment,
+            reference,
+            monitor,
+            window,
+        )
+        return usual, tuple(
+            replace(one, against=monitor.reference) if one.column in columns else one
+            for one in drift.measure(usual, counted)
+        )
 
     def _events(self, now: datetime) -> list[Event]:
         """Return what a finding may coincide with; read once a look."""
