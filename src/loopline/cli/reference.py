@@ -73,6 +73,7 @@ too; where it is not set the run is refused and says so.
 | `heads/PROJECT` | the ledger's last number and hash, outside the database |
 | `log/PROJECT/ENVIRONMENT/` | segments of the prediction log, until they are folded and after |
 | `reports/` | each version's evaluation, and the watch report, as HTML pages |
+| `dashboards/` | what `loopline generate dashboards` wrote |
 | `cache/PROJECT.json` | what the last run depended on, and its outcome |
 | `studies/` | the trials of a search that was interrupted |
 | `logs/` | what the mirror, and the demo's server, printed |

@@ -15,11 +15,14 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
 from loopline.contract.quantities import Amount, Duration, Quantity, Share, Text
+from loopline.contract.quiet import Quiet
 from loopline.notebooks import Shown
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -294,6 +297,20 @@ def _drift_limits() -> dict[Literal["psi", "jensen_shannon", "ks"], float]:
     return {"psi": 0.2}
 
 
+QuietHours = Annotated[
+    Quiet,
+    BeforeValidator(Quiet.parse),
+    PlainSerializer(str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "Hours of each day and a time zone.",
+            "examples": ["22:00-07:00 Europe/Berlin"],
+        }
+    ),
+]
+
+
 class Monitor(_Part):
     """What is watched."""
 
@@ -312,6 +329,10 @@ class Monitor(_Part):
     )
     minimum_rows: int = Field(200, ge=1, description="No drift is judged on fewer predictions.")
     minimum_labels: int = Field(500, ge=1, description="No goal is judged on fewer labels.")
+    quiet: QuietHours | None = Field(
+        None,
+        description="Alerts wait in these hours, `22:00-07:00 Europe/Berlin`; urgent ones do not.",
+    )
 
 
 class Response(_Part):
