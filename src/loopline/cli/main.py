@@ -25,6 +25,7 @@ VERBS = {
     "token": "Make, list and revoke what callers of the server must send.",
     "score": "Score a file, a folder, a table or a query, however large.",
     "feedback": "Read what turned out true, when it is known.",
+    "explain": "Say why a prediction came out so.",
     "watch": "Compare what happens with what was promised, and respond.",
     "findings": "List what is not as promised, explain it, and say that you know of it.",
     "up": "Run the server and the watcher together.",

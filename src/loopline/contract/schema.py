@@ -352,10 +352,12 @@ class Response(_Part):
 
 
 class Review(_Part):
-    """Which predictions an expert looks at."""
+    """Which predictions an expert looks at: they are stored with their reasons."""
 
-    when: str | None = Field(None, description="Row SQL over inputs and probability.")
-    sample: Share = Field(0.0, description="Besides, this share of all.")
+    when: str | None = Field(
+        None, description="Row SQL over inputs and `probability`, or `prediction` of a regression."
+    )
+    sample: Share = Field(0.0, description="Besides, this share of all, by chance.")
 
 
 def _environments() -> dict[str, Environment]:
@@ -376,7 +378,7 @@ class Contract(_Part, Shown):
     )
     monitor: Monitor = Field(default_factory=Monitor, description="Drift, windows, minima.")
     respond: list[Response] = Field(default_factory=list, description="What is done then.")
-    review: Review | None = Field(None, description="For experts.", json_schema_extra=Idle)
+    review: Review | None = Field(None, description="What experts look at, with its reasons.")
     compute: Literal["local", "spark"] = Field(
         "local", description="Where `loopline score` runs: threads of this machine, or Spark."
     )

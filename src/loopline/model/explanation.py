@@ -32,6 +32,8 @@ KEPT = "explanation.bin"
 FORMAT = 1
 ROWS = 20_000
 """Of the training rows, so many at most say what is usual."""
+TYPICAL = 300
+"""Of those, so many are explained, to know what usually drives the model."""
 DRAWS = 100
 """Values of each input that a sampled explanation draws from."""
 PAIRS = 32
@@ -87,6 +89,8 @@ class _Kept(msgspec.Struct):
     means: bytes = b""
     shares: bytes = b""
     values: bytes = b""
+    usual: dict[str, float] = {}
+    """What each column adds on average, without its sign."""
 
 
 def background(plan: Plan | None, signature: Signature, columns: Columns, seed: int) -> bytes:
@@ -111,9 +115,11 @@ def background(plan: Plan | None, signature: Signature, columns: Columns, seed: 
     answered = np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1))
     seen = seen[answered]
     means, shares = _means(program, steps, seen), _shares(program, steps, seen)
-    return msgspec.msgpack.encode(
-        _Kept(FORMAT, exact=True, means=means.tobytes(), shares=shares.tobytes())
-    )
+    kept = _Kept(FORMAT, exact=True, means=means.tobytes(), shares=shares.tobytes())
+    told = _Exact(_checked(plan, kept), signature)(seen[generator.permutation(len(seen))[:TYPICAL]])
+    if len(told.values):
+        kept.usual = dict(zip(told.names, np.abs(told.added).mean(axis=0).tolist(), strict=True))
+    return msgspec.msgpack.encode(kept)
 
 
 def _draw(values: np.ndarray, kind: str, generator: np.random.Generator) -> np.ndarray:
@@ -141,6 +147,8 @@ class Explainer:
             )
         self._signature = signature
         self.method: Method = "exact" if kept.exact else "sampled"
+        self.usual = kept.usual
+        """What each column added on average at the training, without its sign."""
         if kept.exact:
             self._exact = _Exact(_checked(plan, kept), signature)
             return

@@ -34,7 +34,7 @@ class Finding(Shown):
     environment: str
     version: int
     kind: str
-    """`drift`, `goal`, `fairness`, `service`, `log` or `release`."""
+    """`drift`, `goal`, `fairness`, `service`, `log`, `release` or `importance`."""
     subject: str
     """The column, goal or figure concerned."""
     metric: str

@@ -19,9 +19,10 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Connection, select
 
-from loopline.contract.schema import NAME
+from loopline.contract.schema import NAME, Review
 from loopline.errors import BundleRefusedError, MonitoringError, UnknownVersionError
 from loopline.monitoring import hours, labels
+from loopline.monitoring.drivers import Reasons
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import OWN, Stretch, gather, of_a_server, typed
 from loopline.serving.log import read_frames
@@ -88,13 +89,15 @@ class Fold:
         reference: Callable[[int], Reference],
         tables: Tables,
         database: Database,
+        review: Review | None = None,
     ) -> None:
-        """`log` is the folder with a folder for each project."""
+        """`log` is the folder with a folder for each project; `review` says what is explained."""
         self._log = log / project
         self._project = project
         self._reference = reference
         self._tables = tables
         self._database = database
+        self._reasons = Reasons(review)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def __call__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Folded:
@@ -207,10 +210,13 @@ class Fold:
                 series.alias(stored_name(series.name, series.dtype, schema))
                 for series in found.inputs
             ]
-            frames.append(found.own.with_columns(inputs))
-            schema = pl.Schema({**frames[-1].schema, **schema})
             place = (environment, predictions.version)
-            for cell, counted in hours.of_predictions(found, reference, place).items():
+            reasoned = self._reasons(found, reference, place)
+            own = found.own.with_columns(reasoned.review, reasoned.reasons)
+            frames.append(own.with_columns(inputs))
+            schema = pl.Schema({**frames[-1].schema, **schema})
+            counts = hours.of_predictions(found, reference, place)
+            for cell, counted in [*counts.items(), *reasoned.cells.items()]:
                 cells[cell] = hours.plus(cells.get(cell), counted)
         return pl.concat(frames, how="diagonal") if frames else None, cells
 

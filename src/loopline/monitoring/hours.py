@@ -23,7 +23,7 @@ from loopline.monitoring.windows import HOUR, Window
 from loopline.store.database import Database, counts
 
 INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
-NOTES, GROUPS = "notes", "groups"
+NOTES, GROUPS, IMPORTANCE = "notes", "groups", "importance"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
 those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves,
 `groups` how many predictions fell into each group whose errors are known from validation rows."""
@@ -222,6 +222,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, ROWS, NOTES, GROUPS):
+    if kind in (ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE):
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

@@ -13,6 +13,7 @@ import msgspec
 from loopline.counts.kernel import Profile
 from loopline.evaluation.expectation import Expectation
 from loopline.model.bundle import Bundle, open_bundle
+from loopline.model.explanation import KEPT, Explainer
 from loopline.model.signature import Signature
 from loopline.registry.versions import Registry
 from loopline.training.baselines import Baseline, restore
@@ -32,6 +33,8 @@ class Reference:
     """Input to its share of all that the model relied on in its evaluation; they add up to 1."""
     expectation: Expectation | None = None
     """What its answers say of its own errors; None where too few rows could teach it."""
+    explainer: Explainer | None = None
+    """What explains its predictions; None for one without a plan."""
 
 
 class References:
@@ -60,6 +63,7 @@ class References:
                 _baseline(bundle),
                 _importances(bundle),
                 _expectation(bundle),
+                _explainer(bundle),
             )
         return self._opened[version]
 
@@ -91,3 +95,9 @@ def _expectation(bundle: Bundle) -> Expectation | None:
     if "expectation.json" not in bundle.listed:
         return None
     return msgspec.json.decode(bundle.file("expectation.json"), type=Expectation)
+
+
+def _explainer(bundle: Bundle) -> Explainer | None:
+    if KEPT not in bundle.listed or bundle.plan is None:
+        return None
+    return Explainer(bundle.file(KEPT), bundle.signature, bundle.plan)

@@ -26,7 +26,7 @@ _LAST = 2**58
 OWN = (
     "prediction_id", "client_id", "key", "environment", "version", "shadow", "arrival",
     "event_time", "plausible", "latency_us", "caller", "label", "score", "probabilities",
-    "threshold",
+    "threshold", "review", "reasons",
 )  # fmt: skip
 """The columns that every prediction has, before its inputs."""
 _MOMENT = pl.Datetime("us", "UTC")

@@ -7,7 +7,17 @@ from datetime import datetime
 import polars as pl
 
 from loopline.contract.schema import Contract
-from loopline.monitoring import causes, drift, estimation, fold, goals, hours, performance, service
+from loopline.monitoring import (
+    causes,
+    drift,
+    drivers,
+    estimation,
+    fold,
+    goals,
+    hours,
+    performance,
+    service,
+)
 from loopline.monitoring.causes import Context
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
@@ -120,6 +130,7 @@ class Survey:
                 money=explaining.money(estimated) if is_drifting else "",
             ),
         )
+        judged += drivers.judge(subject, reference, counted, window)
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)

@@ -133,10 +133,13 @@ class _Look:
             if name in raw.columns
         ]
         made = dict(types)  # a baseline's rule may use features; features may not use each other
+        answer = "prediction" if self._contract.problem.task == "regression" else "probability"
         for place, sql in _expressions(self._contract, raw.columns):
-            is_rule = place == "problem.baseline.rule"
+            known = made if place == "problem.baseline.rule" else types
+            if place == "review.when":
+                known = {**types, answer: "number"}
             try:
-                found = parse(sql, made if is_rule else types)
+                found = parse(sql, known)
             except RowSqlError as error:
                 faults.append(f"{place}: {error}")
             else:
@@ -264,6 +267,8 @@ def _expressions(contract: Contract, columns: list[str]) -> Iterator[tuple[str, 
             yield f"data.checks[{index}].rule", rule.rule
     if problem.target not in columns:
         yield "problem.target", problem.target
+    if contract.review is not None and contract.review.when is not None:
+        yield "review.when", contract.review.when
     if problem.baseline is not None and problem.baseline.rule is not None:
         yield "problem.baseline.rule", problem.baseline.rule
 

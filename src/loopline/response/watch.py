@@ -80,6 +80,7 @@ class Watch:
             self._references,
             workspace.tables,
             workspace.database,
+            contract.review,
         )
         self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._findings = Findings(workspace.ledger)
