@@ -99,3 +99,16 @@ def test_secrets_do_not_show_when_settings_are_printed(tmp_path: Path) -> None:
     }
 
     assert "s3cret" not in repr(Settings.read(tmp_path, environ))
+
+
+def test_a_token_is_asked_for_unless_the_platform_is_said_to_authenticate(tmp_path: Path) -> None:
+    def read(**environ: str) -> bool:
+        return Settings.read(tmp_path, environ).platform_authenticates
+
+    assert not read()
+    assert not read(LOOPLINE_ACCESS="token", LOOPLINE_TOKEN="x")
+    assert read(LOOPLINE_ACCESS="platform")
+    with pytest.raises(SettingError, match="'none', but it is token or platform"):
+        read(LOOPLINE_ACCESS="none")
+    with pytest.raises(SettingError, match="Unset one of them"):
+        read(LOOPLINE_ACCESS="platform", LOOPLINE_TOKEN="x")

@@ -37,6 +37,9 @@ class Settings:
     """`LOOPLINE_TIMEOUT`: seconds that a caller waits for an original before it gets a 504."""
     webhook_private: bool = False
     """`LOOPLINE_WEBHOOK_PRIVATE`: 1 lets alerts go to loopback and private addresses."""
+    platform_authenticates: bool = False
+    """`LOOPLINE_ACCESS`: `platform` where only callers that a platform has authenticated reach the
+    server, so that it asks for no token; by default `token`."""
     environment: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
@@ -56,6 +59,7 @@ class Settings:
             workers=int(_number(environ, "LOOPLINE_WORKERS", 1, most=64, whole=True)),
             timeout_seconds=_number(environ, "LOOPLINE_TIMEOUT", 30.0, most=3600.0),
             webhook_private=environ.get("LOOPLINE_WEBHOOK_PRIVATE") == "1",
+            platform_authenticates=_authenticates(environ),
             environment=environ,
         )
 
@@ -72,6 +76,18 @@ class Settings:
                 f"set. Set it, for example: export {name}=..."
             )
         return value
+
+
+def _authenticates(environ: Mapping[str, str]) -> bool:
+    said = environ.get("LOOPLINE_ACCESS") or "token"
+    if said not in {"token", "platform"}:
+        raise SettingError(f"LOOPLINE_ACCESS is {said!r:.40}, but it is token or platform.")
+    if said == "platform" and environ.get("LOOPLINE_TOKEN"):
+        raise SettingError(
+            "LOOPLINE_ACCESS is platform, so no token is asked for, and LOOPLINE_TOKEN is set. "
+            "Unset one of them."
+        )
+    return said == "platform"
 
 
 def _number(

@@ -81,6 +81,14 @@ def test_a_page_of_another_site_is_kept_out_though_its_host_is_right(
     assert status(open_guard, "predict", host="localhost:8080", origin=origin) == expected
 
 
+def test_behind_a_platform_that_authenticates_whoever_comes_is_let_in(tmp_path: Path) -> None:
+    guard = Guard(Access(tmp_path), needs_token=False, is_behind=True)
+
+    for permission in ("health", "predict", "feedback", "metrics"):
+        assert status(guard, permission, host="model.example") is None  # type: ignore[arg-type]
+    assert guard.caller == "platform"
+
+
 def test_strangers_cannot_fill_its_memory(open_guard: Guard) -> None:
     for number in range(1000):
         status(open_guard, "predict", host=f"evil-{number}.example")

@@ -7,8 +7,9 @@ import errno
 import importlib
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -147,10 +148,15 @@ def plain(text: str) -> str:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    ended(lambda: cli.main(prog_name="loopline", standalone_mode=False))
+
+
+def ended(call: Callable[[], object]) -> NoReturn:
+    """Do `call`, and exit with its code, or with what its refusal is to the shell."""
     # SIGTERM ends a command as Ctrl-C does, so that the leases it holds are given back.
     signal.signal(signal.SIGTERM, lambda *_: _stop("Stopped.", 143))
     try:
-        code = cli.main(prog_name="loopline", standalone_mode=False)
+        code = call()
     except click.exceptions.Abort:  # click's form of Ctrl-C
         _stop("Stopped.", 130)
     except click.ClickException as error:
@@ -168,6 +174,6 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> NoReturn:
     click.echo(plain(message), err=True)
     sys.exit(code)

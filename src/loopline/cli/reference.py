@@ -59,7 +59,9 @@ too; where it is not set the run is refused and says so.
 | `AIP_PREDICT_ROUTE`, `AIP_HEALTH_ROUTE` | `serve`: the paths that Vertex AI calls |
 | `MMS` | `serve`: 1 for SageMaker's multi-model routes |
 | `AWS_LAMBDA_RUNTIME_API` | the loop of a Lambda function |
-| `LOOPLINE_PROJECT`, `LOOPLINE_ENVIRONMENT` | a Cloud Function: what it serves |
+| `LOOPLINE_PROJECT`, `LOOPLINE_ENVIRONMENT` | a Cloud Function, an image: what it serves |
+| `MODEL_DIR`, `AZUREML_MODEL_DIR` | an image: the folder of its model |
+| `AIP_STORAGE_URI`, `MODEL_URI` | an image: the place of its model in a cloud |
 
 ## What lies in the home
 

@@ -72,6 +72,13 @@ class Keys:
         """
         return {name: _public_pem(key) for name, key in self._trusted_keys().items()}
 
+    def trust(self, folder: Path) -> None:
+        """Trust the public keys in `folder` too, as `trusted_keys` has written them."""
+        for path in sorted(folder.glob("*.pem")):
+            place = self.trusted / path.name
+            if not place.exists():
+                write_private(place, path.read_bytes())
+
     @cached_property
     def _signer(self) -> "Ed25519PrivateKey":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -20,6 +20,7 @@ from loopline.store.objects import Objects
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}\.json")
+_FOLDER = "releases"
 _PURPOSE = b"loopline release\n"
 """Signed in front of a document, so that no signature over anything else passes for its own."""
 
@@ -165,6 +166,12 @@ def environments(objects: Objects, project: str) -> list[str]:
     return sorted({key.split("/")[2] for key in keys})
 
 
+def released(objects: Objects) -> list[tuple[str, str]]:
+    """Return every project and environment that has a release document."""
+    parts = [key.split("/") for key in objects.list(_FOLDER)]
+    return sorted({(part[1], part[2]) for part in parts if len(part) == 4})
+
+
 def document_key(project: str, environment: str, number: int) -> str:
     """Return the key that a document lies under.
 
@@ -176,7 +183,7 @@ def document_key(project: str, environment: str, number: int) -> str:
             raise ReleaseError(
                 f"{name!r} is not a project or environment: lower-case letters, digits and dashes."
             )
-    return f"releases/{project}/{environment}/{number}.json"
+    return f"{_FOLDER}/{project}/{environment}/{number}.json"
 
 
 def _open(content: bytes, keys: Keys, place: tuple[str, str, int]) -> Release:

@@ -21,6 +21,7 @@ from loopline.errors import LooplineError, ServingError, SettingError
 from loopline.governance.access import Access
 from loopline.serving.guard import Guard
 from loopline.serving.inside import Answered, Inside, opened, plain_headers
+from loopline.serving.log import Level
 from loopline.settings import Settings
 
 _API = "/2018-06-01/runtime"
@@ -110,7 +111,7 @@ def _refused(status: int, message: str) -> dict[str, Any]:
     return _response(Answered(status, [(b"content-type", b"application/json")], body))
 
 
-def start(project: str, settings: Settings, environment: str) -> None:
+def start(project: str, settings: Settings, environment: str, *, log: Level = "durable") -> None:
     """Open what is released of `project` and answer events until the platform ends the process.
 
     Raises:
@@ -124,7 +125,7 @@ def start(project: str, settings: Settings, environment: str) -> None:
     with ExitStack() as stack:
         try:
             inside = stack.enter_context(
-                opened(project, settings, environment=environment, log="durable", guard=guard)
+                opened(project, settings, environment=environment, log=log, guard=guard)
             )
         except LooplineError as error:
             fail_to_start(api, error)

@@ -62,9 +62,11 @@ class Guard:
 
     access: Access
     needs_token: bool
-    """False only on a loopback address without `LOOPLINE_TOKEN`."""
+    """False only on a loopback address without `LOOPLINE_TOKEN`, or where `is_behind` is."""
     workers: int = 1
     """Processes that share a token's rate; each grants its part."""
+    is_behind: bool = False
+    """Whether the platform lets only callers through that it has authenticated."""
     clock: Callable[[], float] = time.monotonic
     _hosts: set[bytes] = field(default_factory=set, repr=False)
     _rates: dict[str, tuple[Token, Bucket]] = field(default_factory=dict, repr=False)
@@ -73,13 +75,15 @@ class Guard:
     @property
     def caller(self) -> str:
         """What the log calls whoever was let in."""
+        if self.is_behind:
+            return "platform"
         return "token" if self.needs_token else "local"
 
     def refusal(
         self, permission: Permission, headers: Mapping[bytes, bytes], address: str = ""
     ) -> Refusal | None:
         """Return why a request from `address` may not pass, or None."""
-        if permission == "health":
+        if permission == "health" or self.is_behind:
             return None
         if self.needs_token:
             return self._by_token(permission, headers.get(b"authorization"), address)

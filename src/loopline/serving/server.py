@@ -428,6 +428,8 @@ def _router(
 
 def _guard(settings: Settings, options: Options) -> Guard:
     access = Access(settings.home, settings.token)
+    if settings.platform_authenticates:
+        return Guard(access, needs_token=False, is_behind=True, workers=options.workers)
     if is_loopback(options.host):
         needs_token = settings.token is not None
         return Guard(access, needs_token=needs_token, workers=options.workers)
@@ -436,7 +438,8 @@ def _guard(settings: Settings, options: Options) -> Guard:
             f"--host {options.host} can be reached from other machines, and no token is set, so "
             "anybody there could call the model. Make one that callers must send: "
             "loopline token make NAME --scope predict, or: "
-            "export LOOPLINE_TOKEN=$(openssl rand -base64 24)"
+            "export LOOPLINE_TOKEN=$(openssl rand -base64 24). Where a platform lets only callers "
+            "through that it has authenticated, set LOOPLINE_ACCESS=platform instead."
         )
     return Guard(access, needs_token=True, workers=options.workers)
 
