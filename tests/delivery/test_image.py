@@ -10,6 +10,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+import loopline
 from loopline.delivery import image as delivery
 from loopline.delivery.image import Image, Wanted, write_image
 from loopline.delivery.requirements import read
@@ -25,6 +26,7 @@ from loopline.store.objects import Objects
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUSE = {
     "Dockerfile", ".dockerignore", "keys", "model", "project", "wheels",
+    "requirements-loopline.txt",
     *(f"{kind}-{target}.{end}" for kind, end in (("requirements", "txt"), ("sbom", "json"))
       for target in ("slim", "batch", "full")),
 }  # fmt: skip
@@ -100,9 +102,10 @@ def test_requirements_are_pins_with_hashes_and_loopline_s_own_wheel(image: Image
     for target in ("slim", "batch", "full"):
         pins = read((image.folder / f"requirements-{target}.txt").read_text(), target)
         assert all(pin.hashes for pin in pins)
-        assert pins[-1].name == "loopline"
-        assert pins[-1].hashes == (f"sha256:{delivery.own_wheel().digest}",)
-        assert wheel.name.startswith(f"loopline-{pins[-1].version}-")
+        assert pins
+    [own] = read((image.folder / "requirements-loopline.txt").read_text(), "own")
+    assert own.hashes == (f"sha256:{delivery.own_wheel().digest}",)
+    assert wheel.name.startswith(f"loopline-{own.version}-")
 
 
 @pytest.mark.parametrize("target", ["slim", "batch", "full"])
@@ -113,7 +116,8 @@ def test_the_bill_of_materials_names_every_package_and_the_model(image: Image, t
     bill = json.loads(text)
     pins = read((image.folder / f"requirements-{target}.txt").read_text(), target)
     listed = {(each["name"], each["version"]) for each in bill["components"]}
-    assert listed == {*((pin.name, pin.version) for pin in pins), ("credit", "1")}
+    own = ("loopline", loopline.__version__)
+    assert listed == {*((pin.name, pin.version) for pin in pins), own, ("credit", "1")}
     [model] = [each for each in bill["components"] if each["type"] == "machine-learning-model"]
     [served] = release.read(
         Objects(str(image.folder / "model")), _trusting(image), "credit", "dev", 1

@@ -163,6 +163,7 @@ def test_what_lies_around_in_the_project_is_not_packed(typed) -> None:
     assert not [name for name, content in found.items() if b"PRIVATE KEY" in content]
     assert {Path(name).parts[0] for name in found} == {
         ".dockerignore", "Dockerfile", "keys", "model", "project", "wheels",
+        "requirements-loopline.txt",
         "requirements-slim.txt", "requirements-batch.txt", "requirements-full.txt",
         "sbom-slim.json", "sbom-batch.json", "sbom-full.json",
     }  # fmt: skip

@@ -27,7 +27,10 @@ ARG RUN_USER={user}
 
 FROM ${{BASE}} AS tools
 WORKDIR /build
+ENV PIP_NO_CACHE_DIR=1 \\
+    PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY wheels/ wheels/
+COPY requirements-loopline.txt ./
 RUN python3 -m venv /app
 """
 # DL3006 wants a tag in FROM and cannot see that the argument has one; DL3042 wants
@@ -36,12 +39,14 @@ RUN python3 -m venv /app
 _INSTALL = """
 FROM tools AS {target}-packages
 COPY requirements-{target}.txt sbom-{target}.json ./
-RUN {python_check}PIP_NO_CACHE_DIR=1 /app/bin/python -m pip install --disable-pip-version-check \\
-      --require-hashes --only-binary :all: {registry}--find-links wheels \\
-      -r requirements-{target}.txt \\
+RUN {python_check}/app/bin/python -m pip install --require-hashes --only-binary :all: \\
+      {registry}-r requirements-{target}.txt \\
+ && /app/bin/python -m pip install --require-hashes --no-index --find-links wheels \\
+      --no-deps -r requirements-loopline.txt \\
  && /app/bin/python -m pip uninstall --yes pip setuptools \\
  && cp sbom-{target}.json /app/sbom.json
 """
+# Loopline's wheel requires all that training does; a target has what it needs of that.
 
 _TARGET = """
 FROM ${{BASE}} AS {target}
@@ -105,7 +110,7 @@ def dockerfile(
         texts.append(
             _INSTALL.format(
                 target=target,
-                registry="--no-index " if offline else "",
+                registry="--no-index --find-links wheels " if offline else "",
                 # An original is unpickled, which another Python may not be able to.
                 python_check=strict if target == "full" else "",
             )

@@ -115,8 +115,9 @@ def write_image(workspace: Workspace, wanted: Wanted, folder: Path, *, now: date
     draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}~", dir=folder.parent))
     try:
         _write(draft / "wheels" / wheel.name, wheel.content)
+        _write(draft / "requirements-loopline.txt", own.lines().encode())
         for target, found in plan.needed.items():
-            _write(draft / f"requirements-{target}.txt", (found.text() + own.lines()).encode())
+            _write(draft / f"requirements-{target}.txt", found.text().encode())
             served = plan.release.serves if wanted.has_model else ()
             bill = sbom(project, target, found, wheel, served, now)
             _write(draft / f"sbom-{target}.json", bill.encode())
