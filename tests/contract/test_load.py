@@ -241,12 +241,11 @@ def test_values_of_the_data_may_be_written_as_numbers_or_booleans(write) -> None
 
 
 def test_idle_keys_are_named_only_where_the_file_sets_them(write) -> None:
-    text = SMALLEST + "  retention: 400 days\n  columns: {a: {subject: true}, b: {}}\n"
+    text = SMALLEST + "  columns: {a: {subject: true}, b: {}}\n"
     contract = load(write(text + "environments: {dev: {}, production: {shadow: true}}\n"))
 
     assert idle(contract) == [
         "data.columns.a.subject",
-        "data.retention",
         "environments.production.shadow",
     ]
 

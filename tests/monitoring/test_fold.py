@@ -1,5 +1,7 @@
 """The fold is exactly once: whatever kills it, whoever else folds, however the log is cut."""
 
+import fcntl
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +25,8 @@ from loopline.monitoring import hours
 from loopline.monitoring.fold import Fold, stored_name
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import HOUR, Window
-from loopline.serving.log import HEADER, frame
+from loopline.serving.log import HEADER, SEALED, frame
+from loopline.serving.upload import Uploader
 from loopline.store.database import Database, counts
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
@@ -93,11 +96,16 @@ class Place:
     root: Path
     reference: Reference
 
-    def fold(self) -> Fold:
-        self.tables = Tables(Objects((self.root / "store").as_uri()))
+    def fold(self, uploaded: Objects | None = None, tables: Objects | None = None) -> Fold:
+        self.tables = Tables(tables or Objects((self.root / "store").as_uri()))
         self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
         return Fold(
-            self.root / "log", "credit", lambda version: self.reference, self.tables, self.database
+            self.root / "log",
+            "credit",
+            lambda version: self.reference,
+            self.tables,
+            self.database,
+            uploaded=uploaded,
         )
 
     def write(self, name: str, content: bytes, environment: str = "dev") -> Path:
@@ -121,7 +129,8 @@ def framed(payloads: list[list[Any]]) -> bytes:
 
 @pytest.fixture
 def place(tmp_path: Path, reference: Reference) -> Place:
-    return Place(tmp_path, reference)
+    (tmp_path / "home").mkdir()
+    return Place(tmp_path / "home", reference)
 
 
 @pytest.fixture(scope="module")
@@ -481,3 +490,256 @@ def test_names_that_are_no_environment_or_segment_are_left_alone(
     done = place.fold()()
 
     assert done.segments == 0
+
+
+_FOLDER = """
+import os, pickle, random, sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from loopline.monitoring import fold
+from loopline.store.database import Database
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+root, database, store, seed = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+fold.LEASE_SECONDS = 0.5
+reference = pickle.loads((root / "reference").read_bytes())
+objects = Objects(store)
+tables = Tables(objects)
+chance = random.Random(seed)
+
+def deadly(function):
+    def call(*arguments, **named):
+        if chance.random() < 0.08:
+            os.kill(os.getpid(), 9)
+        return function(*arguments, **named)
+    return call
+
+if seed:
+    tables._commit = deadly(tables._commit)
+    fold.hours.add = deadly(fold.hours.add)
+    fold._move = deadly(fold._move)
+log, database = root / "log", Database(database)
+folding = fold.Fold(log, "credit", lambda _: reference, tables, database, uploaded=objects)
+print("ready", flush=True)
+sys.stdin.readline()
+mine = 0
+while True:
+    done = folding()
+    mine += done.predictions
+    if done.is_alone and not done.segments:
+        break
+    time.sleep(0.05)
+print(mine)
+"""
+
+
+def _fold_by_four(root: Path, database: str, store: str) -> tuple[list[int], list[int]]:
+    """Fold by four processes of which two are killed wherever they are; exit codes, and shares."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", _FOLDER, str(root), database, store, str(seed)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for seed in (0, 0, 7, 11)
+    ]  # fmt: skip
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=120)[0] for process in started]
+    return [process.returncode for process in started], [int(text) for text in told if text]
+
+
+def _month(place: Place, credit: pl.DataFrame, reference: Reference, segments: int) -> None:
+    """Write sixty applicants, over and over under new ids, as segments of three replicas."""
+    import pickle
+
+    (place.root / "reference").write_bytes(pickle.dumps(reference))
+    for number in range(segments):
+        payloads = [
+            ["p", f"s{number}{payload[1]}", *payload[2:]] if payload[0] == "p" else payload
+            for payload in frames(credit, rows=60)
+            if payload[0] != "f"
+        ]
+        outcomes = ["f", START, [[f"s{number}r0-0", None, "good", None]]]
+        place.write(f"{number + 1}-{number % 3 + 1}-a", framed([*payloads, outcomes]))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_four_processes_fold_one_month_and_two_are_killed_at_random(
+    tmp_path: Path, credit: pl.DataFrame, reference: Reference, database: str, request: Any
+) -> None:
+    alone, shared = Place(tmp_path / "alone", reference), Place(tmp_path / "shared", reference)
+    for place in (alone, shared):
+        place.root.mkdir()
+        _month(place, credit, reference, 24)
+    alone.fold()()
+    url = f"sqlite:///{shared.root / 'loopline.db'}"
+    if database == "postgresql":
+        url = _own_database(request.getfixturevalue("postgresql"))
+
+    codes, folded = _fold_by_four(shared.root, url, str(shared.root / "store"))
+
+    shared.fold()
+    shared.database = Database(url)
+    assert codes == [0, 0, -9, -9]
+    assert min(folded) > 0
+    assert sum(folded) < 24 * 60  # those that were killed had done something
+    assert shared.everything() == alone.everything()
+    shared.database.close()
+
+
+def _own_database(server: str) -> str:
+    import psycopg
+
+    name = f"fold_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+def test_a_segment_in_both_places_counts_once_and_folds_from_either(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    payloads = frames(credit, rows=60)
+    here = place.write("1-1-a", framed(payloads[:12]))
+    place.write("2-1-b", framed(payloads[12:20]))
+    elsewhere = Objects(str(place.root.parent / "elsewhere"))
+    elsewhere.put("log/credit/dev/1-1-a.log", here.read_bytes())
+    elsewhere.put("log/credit/dev/3-9-c.log", framed(payloads[20:]))
+    elsewhere.put("log/credit/dev/notes.log", b"not ours")
+    elsewhere.put("log/credit/dev/deeper/4-9-d.log", framed(payloads[:3]))
+    fold = place.fold(elsewhere)
+
+    done = fold()
+    here.unlink()
+    again = fold()
+
+    assert (done.segments, again.segments) == (3, 0)
+    assert place.everything() == expected
+
+
+def test_a_segment_is_followed_from_the_home_into_the_store_without_a_gap(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    payloads = frames(credit, rows=60)
+    path = place.write("1-1-a", framed(payloads[:11]))
+    elsewhere = Objects(str(place.root.parent / "elsewhere"))
+    fold = place.fold(elsewhere)
+    fold()
+    path.write_bytes(framed([*payloads, SEALED]))
+
+    moved = Uploader(path.parent, elsewhere).once()
+    fold()
+
+    assert (moved, path.exists()) == (1, False)
+    assert place.everything() == expected
+
+
+def test_what_is_folded_whole_goes_a_day_later_from_both_places(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    payloads = frames(credit, rows=60)
+    sealed = place.write("1-1-a", framed([*payloads[:20], SEALED]))
+    elsewhere = Objects(str(place.root.parent / "elsewhere"))
+    elsewhere.put("log/credit/dev/2-1-b.log", framed([*payloads[20:25], SEALED]))
+    elsewhere.put("log/credit/dev/3-1-c.log", framed(payloads[25:])[:-5])
+    fold = place.fold(elsewhere)
+    fold()
+    now = datetime.now(UTC)
+
+    early = fold(lambda: now + timedelta(hours=23))
+    late = fold(lambda: now + timedelta(hours=25))
+    last = fold(lambda: now + timedelta(hours=25))
+
+    assert (early.removed, late.removed, last.removed) == (0, 3, 0)
+    assert not sealed.exists()
+    assert elsewhere.list("log") == []
+    place.write("1-1-a", framed([*payloads[:20], SEALED]))  # a server brings it once more
+    elsewhere.put("log/credit/dev/2-1-b.log", framed([*payloads[20:25], SEALED]))
+    again = fold()
+    assert (again.predictions, again.segments) == (0, 0)
+
+
+def test_what_still_grows_waits_or_is_spoilt_stays_however_old(
+    place: Place, credit: pl.DataFrame
+) -> None:
+    payloads = frames(credit, rows=6)
+    whole = framed([*payloads, SEALED])
+    spoilt = place.write("1-1-a", whole[:60] + b"\xff" + whole[61:])
+    unknown = place.write("2-1-b", framed([*frames(credit, rows=3, version=9), SEALED]))
+    elsewhere = Objects(str(place.root.parent / "elsewhere"))
+    elsewhere.put("log/credit/dev/4-1-d.log", spoilt.read_bytes())
+    growing = place.write("3-1-c", whole)
+    fold = place.fold(elsewhere)
+
+    def known(version: int) -> Reference:
+        if version == 9:
+            raise UnknownVersionError("There is no version '9'.")
+        return place.reference
+
+    fold._reference = known
+    with growing.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        fold()
+        done = fold(lambda: datetime.now(UTC) + timedelta(days=9))
+
+    assert done.removed == 0
+    assert spoilt.exists()
+    assert unknown.exists()
+    assert growing.exists()
+    assert "It is damaged after byte 0, and what follows" in done.held["credit/dev/4-1-d.log"]
+
+
+_REMOVER = """
+import os, pickle, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from loopline.monitoring.fold import Fold
+from loopline.store.database import Database
+from loopline.store.objects import Objects
+from loopline.store.tables import Tables
+
+root, store = Path(sys.argv[1]), sys.argv[2]
+reference = pickle.loads((root / "reference").read_bytes())
+objects = Objects(store)
+objects.delete = lambda key: os.kill(os.getpid(), 9)
+database = Database(f"sqlite:///{root}/loopline.db")
+tables = Tables(objects)
+fold = Fold(root / "log", "credit", lambda _: reference, tables, database, uploaded=objects)
+fold()
+fold(lambda: datetime.now(UTC) + timedelta(days=2))
+"""
+
+
+def test_in_a_real_store_replicas_are_folded_elsewhere_and_a_kill_before_removal_doubles_nothing(
+    tmp_path: Path,
+    credit: pl.DataFrame,
+    reference: Reference,
+    expected: tuple[Any, ...],
+    s3: str,
+) -> None:
+    import pickle
+
+    payloads = frames(credit, rows=60)
+    objects = Objects(s3)
+    for replica, part in enumerate((payloads[:11], payloads[11:17], payloads[17:])):
+        home = Place(tmp_path / f"replica{replica}", reference)
+        path = home.write(f"{replica + 1}-1-a", framed([*part, SEALED]))
+        assert Uploader(path.parent, objects).once() == 1
+    watcher = Place(tmp_path / "watcher", reference)
+    watcher.root.mkdir()
+    (watcher.root / "reference").write_bytes(pickle.dumps(reference))
+
+    killed = subprocess.run([sys.executable, "-c", _REMOVER, str(watcher.root), s3], check=False)
+    there = len(objects.list("log"))
+    fold = watcher.fold(objects, tables=objects)
+    done = fold(lambda: datetime.now(UTC) + timedelta(days=2))
+
+    assert (killed.returncode, there) == (-9, 3)
+    assert (done.predictions, done.removed, objects.list("log")) == (0, 3, [])
+    assert watcher.everything() == expected

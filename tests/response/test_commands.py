@@ -52,7 +52,7 @@ def test_a_second_watcher_says_that_it_did_not_look_and_nothing_about_releases(
 
     seen = typed(watch, "--once", "--strict")
 
-    assert "Another watcher is at work" in seen.output
+    assert "Another watcher judges and responds" in seen.output
     assert "Nothing is released" not in seen.output
     assert seen.return_value == 1  # strict: whoever asked for a judgement got none
 

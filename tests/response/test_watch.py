@@ -465,20 +465,6 @@ def test_an_alert_that_is_not_delivered_is_recorded_and_tried_again(world: Any, 
     assert [one.outcome for one in later.actions if one.kind == "alert"] == ["done"]
 
 
-def test_one_watcher_at_a_time(world: Any, day: Day) -> None:
-    world.serve(world.version())
-    world.traffic(1, day(3))
-    other = world.watch()
-
-    with other._lease() as is_alone:
-        seen = world.look(day(4))
-
-    assert is_alone
-    assert not seen.folded.is_alone
-    assert seen.notes[0].startswith("Another watcher is at work")
-    assert world.look(day(4)).folded.predictions == 200
-
-
 def test_corrections_are_written_once(world: Any, day: Day) -> None:
     world.serve(world.version())
     truth = world.traffic(1, day(3))
@@ -551,3 +537,39 @@ def test_frames_that_a_server_lost_are_found_and_told(world: Any, day: Day) -> N
     [action] = [one for one in seen.actions if one.rule == "log_lost > 0"]
     assert (action.kind, action.outcome) == ("alert", "done")
     assert "log" not in {one.kind for one in later.findings}  # it passed by itself
+
+
+def test_rows_that_the_contract_keeps_no_longer_go_once_a_day_and_the_ledger_says_so(
+    world: Any, day: Day
+) -> None:
+    world.amend(("  key: applicant", "  key: applicant\n  retention: 30 days"))
+    world.serve(world.version())
+    truth = world.traffic(1, day(3), rows=120)
+    world.outcomes(truth, day(4))
+    world.traffic(1, day(20), rows=50)
+    watch = world.watch()
+    watch.once(day(20))
+    before = world.kinds("rows")
+
+    watch.once(day(34.5))
+    watch.once(day(34.6))
+
+    assert before == []
+    [event] = world.space.ledger.events(kinds=["rows.expired"])
+    assert (event.payload["predictions"], event.payload["labels"]) == (120, 120)
+    assert len(world.space.tables.read("predictions/credit")) == 50
+
+
+def test_a_watcher_beside_another_helps_to_fold_and_judges_nothing(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.serve(world.version())
+    world.traffic(2, day(3), change=in_french)
+    other = world.watch()
+
+    with other._lease():
+        seen = world.look(day(3.1))
+
+    assert seen.notes[0].startswith("Another watcher judges and responds")
+    assert (seen.folded.predictions, seen.is_judged) == (200, False)
+    assert (seen.findings, seen.actions) == ((), ())
+    assert world.space.registry.serving("production").number == 2

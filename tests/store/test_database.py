@@ -1,18 +1,10 @@
 """One writer at a time, a schema that is current, and clear refusals."""
 
-import os
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import inspect, text
@@ -199,22 +191,12 @@ def test_a_lease_of_a_clock_that_was_put_back_since_stops_nobody(database, now):
     assert not database.take_lease("fold", "ada", now=now - timedelta(seconds=20), seconds=30)
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("no PostgreSQL server is installed")
-    with tempfile.TemporaryDirectory() as folder, _server(programs[-1], Path(folder)) as url:
-        yield url
-
-
 class TestPostgresql:
     """The same code on a server of its own."""
 
-    def test_threads_that_append_at_once_make_one_chain(self, url, now):
-        Database(url).close()
-        database = Database(url)
+    def test_threads_that_append_at_once_make_one_chain(self, postgresql, now):
+        Database(postgresql).close()
+        database = Database(postgresql)
         ledger = Ledger(database, "churn", "ada")
         threads = [
             threading.Thread(
@@ -232,17 +214,17 @@ class TestPostgresql:
         assert ledger.verify() == 150
         database.close()
 
-    def test_schema_and_leases_are_the_same(self, url, now):
-        database = Database(url)
+    def test_schema_and_leases_are_the_same(self, postgresql, now):
+        database = Database(postgresql)
 
         assert set(inspect(database.engine).get_table_names()) == {*metadata.tables, "schema"}
         assert database.take_lease("fold", "ada", now=now, seconds=30)
         assert not database.take_lease("fold", "bob", now=now, seconds=30)
         database.close()
 
-    def test_a_writer_that_waits_too_long_for_another_is_told(self, url, monkeypatch):
+    def test_a_writer_that_waits_too_long_for_another_is_told(self, postgresql, monkeypatch):
         monkeypatch.setattr("loopline.store.database.BUSY_SECONDS", 0.1)
-        database = Database(url)
+        database = Database(postgresql)
         with (
             database.begin(),
             pytest.raises(StoreError, match=r"Another process has been writing"),
@@ -251,31 +233,6 @@ class TestPostgresql:
             pass
         database.close()
 
-    def test_a_server_that_is_not_there_is_one_clear_message(self, url):
+    def test_a_server_that_is_not_there_is_one_clear_message(self, postgresql):
         with pytest.raises(StoreError, match=r"postgresql.*cannot be used: connection"):
             Database("postgresql://postgres:secret@127.0.0.1:1/postgres")
-
-
-@contextmanager
-def _server(programs: Path, folder: Path) -> Iterator[str]:
-    """A PostgreSQL of its own on a free port; as root it runs as the user postgres."""
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        shutil.chown(folder, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = folder / "data"
-
-    def run(*command: str | Path) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
-
-    run(programs / "initdb", "-A", "trust", "-U", "postgres", place)
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    control = [programs / "pg_ctl", "-D", place, "-w", "-l", folder / "log"]
-    run(*control, "-o", options, "start")
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        run(*control, "-m", "immediate", "stop")

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from loopline.errors import StoreError
 from loopline.store.objects import Objects
-from loopline.store.tables import Tables
+from loopline.store.tables import OvertakenError, Tables
 
 
 @pytest.fixture
@@ -215,3 +215,25 @@ def test_a_lazy_read_filters_by_time(tables):
     late = tables.scan("log").filter(pl.col("at") > times[0]).collect()
 
     assert late["at"].to_list() == times[1:]
+
+
+def test_an_append_that_another_process_has_begun_is_not_made_over_it(tables):
+    tables.write("log", pl.DataFrame({"x": [1]}), transaction=("fold", 10), after=0)
+
+    with pytest.raises(OvertakenError):
+        tables.write("log", pl.DataFrame({"x": [1, 2]}), transaction=("fold", 20), after=0)
+    tables.write("log", pl.DataFrame({"x": [1]}), transaction=("fold", 10), after=0)
+    tables.write("log", pl.DataFrame({"x": [2]}), transaction=("fold", 20), after=10)
+
+    assert sorted(tables.read("log")["x"]) == [1, 2]
+
+
+def test_deleted_rows_are_counted_and_the_rest_stays(tables):
+    tables.write("log", pl.DataFrame({"x": [1, 2, 3]}), transaction=("fold", 10))
+
+    assert tables.delete("log", "x < 3") == 2
+    assert tables.delete("log", "x < 3") == 0
+    assert tables.delete("other", "x < 3") == 0
+
+    assert tables.read("log")["x"].to_list() == [3]
+    assert tables.transaction("fold", "log") == 10

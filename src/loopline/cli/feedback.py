@@ -26,12 +26,14 @@ def command(file: Path, environment: str, project: Path | None, as_json: bool) -
     from loopline.cli.main import find_project
     from loopline.monitoring import outcomes
     from loopline.pipeline.workspace import Workspace
+    from loopline.serving.upload import Uploader
 
     space = Workspace.open(find_project(project))
     signature = outcomes.signature(space.registry, environment)
     found = outcomes.read(file, space.contract, signature, space.settings)
     log = space.settings.home / "log"
     outcomes.write(found, log, space.contract.project, environment, datetime.now(UTC))
+    Uploader(log / space.contract.project / environment, space.objects).once()
     if as_json:
         click.echo(msgspec.json.encode({"kept": len(found.rows), "pending": found.pending}))
         return

@@ -73,7 +73,7 @@ too; where it is not set the run is refused and says so.
 | `keys/tokens/NAME.json` | what is kept of a token: its hash, scopes, end and rate |
 | `keys/trusted/` | the public keys whose signatures count, one PEM file each |
 | `heads/PROJECT` | the ledger's last number and hash, outside the database |
-| `log/PROJECT/ENVIRONMENT/` | segments of the prediction log, until they are folded and after |
+| `log/PROJECT/ENVIRONMENT/` | segments of the log, until they are uploaded or a day after folding |
 | `reports/` | each version's evaluation, and the watch report, as HTML pages |
 | `dashboards/` | what `loopline generate dashboards` wrote |
 | `cache/PROJECT.json` | what the last run depended on, and its outcome |

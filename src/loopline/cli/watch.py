@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - one argument an option
             _write_report(root, report, now)
         if metrics_file is not None:
             Exposed(file=metrics_file.absolute()).show(_gauges(seen, now))
-        return int(strict and bool(seen.findings or not seen.folded.is_alone))
+        return int(strict and bool(seen.findings or not seen.is_judged))
     file = None if metrics_file is None else metrics_file.absolute()
     with Exposed(metrics_port, file) as exposed:
         if exposed.port is not None:
@@ -127,7 +127,7 @@ def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> No
                 watch, known = _watch(root), found
             now = datetime.now(UTC)
             seen = watch.once(now)
-            if seen.folded.is_alone:  # else another watcher's gauges are the newer ones
+            if seen.is_judged:  # else another watcher's gauges are the newer ones
                 exposed.show(_gauges(seen, now))
             if as_json:
                 _print(seen, as_json=True)

@@ -225,7 +225,9 @@ class Data(_Part):
         None, description="Train on rows no older than this before the newest; needs time."
     )
     retention: Duration | None = Field(
-        None, description="How long to keep it.", json_schema_extra=Idle
+        None,
+        description="How long predictions and outcomes are kept, by the time of their event; for "
+        "ever when absent.",
     )
 
 

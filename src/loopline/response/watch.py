@@ -1,8 +1,8 @@
 """One pass over everything: fold, compare with what was promised, find, respond.
 
-Only one watcher works at a time, under a lease that it renews while it works; whatever it was doing
-when it was killed, the next one does again or finds done. All judgement is by `now`: the lease
-alone goes by the real clock.
+Only one watcher judges at a time, under a lease that it renews while it works; whatever it was
+doing when it was killed, the next one does again or finds done. Any number of others help it to
+fold. All judgement is by `now`: the lease alone goes by the real clock.
 """
 
 import os
@@ -10,8 +10,8 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from loopline.errors import BundleRefusedError, ReleaseError, StoreError, UnknownVersionError
 from loopline.monitoring import fold, goals, labels, performance
@@ -20,6 +20,7 @@ from loopline.monitoring.findings import Finding, Findings
 from loopline.monitoring.fold import Fold, Folded, Waiting
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import References
+from loopline.monitoring.retention import expire
 from loopline.monitoring.survey import Survey, Watched
 from loopline.notebooks import Shown
 from loopline.pipeline.workspace import Workspace
@@ -34,6 +35,7 @@ from loopline.response.rules import Action, Situation, decide
 from loopline.store.ledger import iso
 
 LEASE_SECONDS = 60.0
+_A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Pass(Shown):
     """Where the rollouts were that go on, and what each waited for."""
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
+    is_judged: bool = True
+    """False where another watcher is at work: this one only folded."""
 
 
 class Watch:
@@ -80,7 +84,8 @@ class Watch:
             self._references,
             workspace.tables,
             workspace.database,
-            contract.review,
+            review=contract.review,
+            uploaded=workspace.objects,
         )
         self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._findings = Findings(workspace.ledger)
@@ -88,17 +93,22 @@ class Watch:
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         self._labels: Labels | None = None
         self._unknown: tuple[tuple[int, int] | None, int] = (None, 0)
+        self._expired: datetime | None = None
 
     def once(self, now: datetime) -> Pass:
         """Look at everything once, as of `now`."""
         with self._lease() as is_alone:
             if is_alone:
                 return self._look(now)
-        note = "Another watcher is at work, or was killed within the last minute."
-        return Pass(self._project, iso(now), Folded(is_alone=False), notes=(note,))
+        note = (
+            "Another watcher judges and responds, or was killed within the last minute; this one "
+            "helps it to fold."
+        )
+        return Pass(self._project, iso(now), self._fold(), notes=(note,), is_judged=False)
 
     def _look(self, now: datetime) -> Pass:
         folded = self._fold()
+        self._expire(now)
         known = self._labels = labels.read(self._space.tables, self._project, self._labels)
         self._note_corrections(known.corrected, now)
         notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
@@ -222,6 +232,18 @@ class Watch:
             self._acting.act(decision, seen.environment, seen.version, now)
             for decision in decisions
         ]
+
+    def _expire(self, now: datetime) -> None:
+        """Delete what is older than the contract keeps it, once a day, and tell the ledger."""
+        retention = self._space.contract.data.retention
+        if retention is None or (self._expired is not None and now < self._expired + _A_DAY):
+            return
+        gone = expire(self._space.tables, self._project, retention, now)
+        self._expired = now
+        if gone.predictions or gone.labels:
+            self._space.ledger.append(
+                "rows.expired", self._project, asdict(gone), now=now, actor=ACTOR
+            )
 
     def _note_corrections(self, corrected: int, now: datetime) -> None:
         """Write to the ledger that outcomes were corrected, when there are more than it knows."""

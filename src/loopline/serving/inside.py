@@ -21,6 +21,7 @@ from loopline.serving.metrics import Metrics
 from loopline.serving.models import Model, load
 from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
+from loopline.serving.upload import Uploader
 from loopline.settings import Settings
 from loopline.store.objects import Objects
 
@@ -127,6 +128,7 @@ def opened(
     finally:
         router.close()
         writer.close()
+        Uploader(writer.folder, objects).once()
 
 
 def plain_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -1,14 +1,19 @@
 """The prediction log: append-only segments of checksummed frames.
 
 A segment is `HOME/log/PROJECT/ENVIRONMENT/<start_us>-<pid>-<random>.log`: eight bytes of header,
-then frames of length, CRC-32 and one msgpack array. Frames are made on the event loop (a few
-microseconds) and written by a thread that only writes and syncs: packing in the thread was measured
-to raise p99 twentyfold. Logging never fails a prediction: what cannot be written is counted.
+then frames of length, CRC-32 and one msgpack array. Its writer holds a lock on it, so a segment
+that nobody has locked grows no more, whatever became of who wrote it. Frames are made on the event
+loop (a few microseconds) and written by a thread that only writes and syncs: packing in the thread
+was measured to raise p99 twentyfold. Logging never fails a prediction: what cannot be written is
+counted.
 """
 
 import asyncio
 import contextlib
+import fcntl
+import io
 import os
+import re
 import secrets
 import struct
 import threading
@@ -34,6 +39,9 @@ _BACKLOG_BYTES = 64 * 2**20  # more than this waiting for the disk is dropped, a
 
 _encode = msgspec.msgpack.Encoder().encode
 
+SEGMENT = re.compile(r"[0-9]{1,20}-[0-9]+-[A-Za-z0-9]+\.log")
+"""The name of a segment."""
+
 
 def frame(payload: list[Any]) -> bytes:
     """Return one frame: length, CRC-32, msgpack array."""
@@ -41,16 +49,21 @@ def frame(payload: list[Any]) -> bytes:
     return _FRAME.pack(len(packed), zlib.crc32(packed)) + packed
 
 
-def read_frames(path: Path, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
+_SEAL = frame(SEALED)
+"""No text of a caller holds these bytes: they are no UTF-8."""
+
+
+def read_frames(source: Path | bytes, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
     """Yield each whole frame after `offset` and where it ends; stop at a torn tail.
 
-    `offset` is 0 or an end yielded before. A file without the header yields nothing.
+    `source` is a segment's file or its bytes, `offset` 0 or an end yielded before. What does not
+    begin with the header yields nothing.
     """
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         if file.read(len(HEADER)) != HEADER:
             return
         position = max(offset, len(HEADER))
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
         file.seek(position)
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             length, checksum = _FRAME.unpack(head)
@@ -60,6 +73,34 @@ def read_frames(path: Path, offset: int = 0) -> Iterator[tuple[list[Any], int]]:
                 return
             position += _FRAME.size + length
             yield msgspec.msgpack.decode(packed), position
+
+
+def is_damaged(content: bytes, end: int) -> bool:
+    """Return whether a segment of which only what lies before `end` can be read holds more.
+
+    What a killed writer leaves is cut off; what a disk spoils has its beginning and its seal.
+    """
+    rest = content[end:]
+    return rest.endswith(_SEAL) or (len(rest) >= len(HEADER) and not content.startswith(HEADER))
+
+
+@contextlib.contextmanager
+def final(path: Path) -> Iterator[bool]:
+    """Give whether a segment grows no more, and keep other processes from taking it meanwhile.
+
+    False where its writer lives, another process has it, or the file system knows no locks and it
+    does not say itself that it is sealed.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:
+            file.seek(-min(len(_SEAL), os.fstat(file.fileno()).st_size), os.SEEK_END)
+            yield file.read() == _SEAL
+        else:
+            yield True
 
 
 class LogWriter:
@@ -191,14 +232,17 @@ class _Segment:
     def __init__(self, folder: Path) -> None:
         name = f"{time.time_ns() // 1000}-{os.getpid()}-{secrets.token_hex(4)}.log"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        path = folder / name
-        self._descriptor = os.open(path, flags, 0o600)
+        draft = folder / f"{name}~"  # nobody takes it for a segment before it is locked
+        self._descriptor = os.open(draft, flags, 0o600)
         self._good = 0
         self._born = time.monotonic()
         try:
+            with contextlib.suppress(OSError):  # some network file systems know no locks
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.append(HEADER)
+            draft.rename(folder / name)
         except OSError:
-            path.unlink()
+            draft.unlink()
             raise
         parent = os.open(folder, os.O_RDONLY)
         try:

@@ -19,6 +19,7 @@ from loopline.serving.limits import Intake
 if TYPE_CHECKING:
     from loopline.serving.log import LogWriter
     from loopline.serving.router import Router
+    from loopline.serving.upload import Uploader
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -58,6 +59,7 @@ class Metrics:
         self.intake = Intake() if intake is None else intake
         self.others: Callable[[], list[list[Family]]] = list
         """Returns the figures of the other processes that answer for the same server."""
+        self.uploader: Uploader | None = None
         self.requests: Counter[tuple[str, int]] = Counter()
         """Route and status to requests answered."""
         self.errors: Counter[str] = Counter()
@@ -132,6 +134,24 @@ class Metrics:
                 adds="largest",
             ),
             _gauge("log_lag_bytes", "Of the log, not on disk yet.", log.waiting_bytes),
+            *self._uploads(),
+        ]
+
+    def _uploads(self) -> list[Family]:
+        uploader = self.uploader
+        failing = uploader is not None and uploader.failure is not None
+        return [
+            _counter(
+                "log_uploaded",
+                "Log segments that arrived in the store.",
+                0 if uploader is None else uploader.uploaded,
+            ),
+            _gauge(
+                "log_upload_failing",
+                "1 while the store takes no log segments.",
+                int(failing),
+                adds="largest",
+            ),
         ]
 
     def _working(self, router: "Router") -> list[Family]:

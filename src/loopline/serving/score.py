@@ -36,6 +36,7 @@ from loopline.serving.log import HEADER, SEALED, frame
 from loopline.serving.parts import PREDICTION_ID, About, Encoder, Manifest, Parts, Receipt, Target
 from loopline.serving.rows import plain, without_nan
 from loopline.serving.scoring import Recipe, Scored, Scoring
+from loopline.serving.upload import Uploader
 from loopline.settings import Settings
 from loopline.store.objects import Objects
 
@@ -142,6 +143,7 @@ def score(
             folder = settings.home / "log" / signature.project / wanted.environment
             for number, segment in parts.segments():
                 _to_log(folder, manifest.run, number, segment)
+            Uploader(folder, Objects(settings.store_url)).once()
         parts.finish(manifest, schema)
         return _summary(manifest, wanted, compute, reasons, before, began)
 

@@ -39,6 +39,7 @@ from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
 from loopline.serving.routes import health_paths
 from loopline.serving.transport import protocol, unused
+from loopline.serving.upload import Uploader
 from loopline.serving.workers import SIGNALS, Board, Workers
 from loopline.settings import Settings
 from loopline.store.objects import Objects
@@ -264,6 +265,8 @@ class _Process:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._path: PredictionPath | None = None
         self._grpc: Listener | None = None
+        self._uploader = Uploader(place.log_folder, Objects(place.settings.store_url))
+        self._metrics.uploader = self._uploader
         self._failure: BaseException | None = None
 
     def run(self, alive: int | None = None) -> None:
@@ -288,6 +291,7 @@ class _Process:
             if self._path is not None:
                 self._path.router.close()
                 self._path.log.close()
+                self._uploader.close()
                 self._tell()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -332,6 +336,8 @@ class _Process:
         if self._place.options.grpc_port is not None and not self._open_grpc(app):
             return
         path.router.follow()
+        if self._place.options.log != "off":
+            self._uploader.start()
         self._intake.app = app
         self._server.accept()
         if self._is_first:

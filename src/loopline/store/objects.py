@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -106,6 +107,25 @@ class Objects:
             pages = obstore.list(self._store, below)
             keys = [str(entry["path"]) for page in pages for entry in page]
         return sorted(key for key in keys if _KEY.fullmatch(key))
+
+    def entries(self, prefix: str) -> dict[str, tuple[int, datetime]]:
+        """Return size and last change of every key below the folder `prefix`."""
+        import obstore
+
+        below = check_key(prefix)
+        if self._folder is not None and not self._folder.is_dir():
+            return {}
+        with _explained(f"list {prefix} in {self.url}"):
+            found = {
+                str(entry["path"]): (int(entry["size"]), entry["last_modified"])
+                for page in obstore.list(self._store, below)
+                for entry in page
+            }
+        return {key: found[key] for key in sorted(found) if _KEY.fullmatch(key)}
+
+    def is_below(self, folder: Path) -> bool:
+        """Return whether this store lies in `folder`, so that only who has that reads it."""
+        return self._folder is not None and self._folder.is_relative_to(folder.absolute())
 
     def delete(self, key: str) -> None:
         """Remove `key`; one that is absent is fine."""

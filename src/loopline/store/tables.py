@@ -5,6 +5,8 @@ append can name a transaction (who, how far): doing it again does nothing, which
 the prediction log exactly once.
 """
 
+import random
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-_ATTEMPTS = 20
+_ATTEMPTS = 40
+_LONGEST_PAUSE = 0.5
 _FULL_BYTES = 32 * 2**20
 """A file of this size is left alone when small ones are gathered: to write it again costs more than
 it helps."""
@@ -25,6 +28,10 @@ _REMEMBER = "delta.logRetentionDuration"
 _FOR_EVER, _A_DAY = "interval 36500 days", "interval 1 days"
 """A snapshot is read by its version years later, and Delta would forget that after a month; of a
 log that is compacted nobody asks for yesterday's version."""
+
+
+class OvertakenError(Exception):
+    """Another process is on the way that this append would go: look where it is, and go on."""
 
 
 class Tables:
@@ -40,6 +47,7 @@ class Tables:
         *,
         mode: Literal["append", "overwrite"] = "append",
         transaction: tuple[str, int] | None = None,
+        after: int | None = None,
     ) -> int:
         """Write `table` under `key` and return the Delta table's version.
 
@@ -49,15 +57,20 @@ class Tables:
 
         Raises:
             StoreError: the store refuses, or the types do not fit.
+            OvertakenError: the application is beyond `after`, so this holds what is there already.
         """
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:  # so that many writers do not meet again and again
+                time.sleep(random.uniform(0, min(0.01 * 2**attempt, _LONGEST_PAUSE)))  # noqa: S311
             existing = self._find(key)
             if transaction is not None and existing is not None:
                 reached = existing.transaction_version(transaction[0])
                 if reached is not None and reached >= transaction[1]:
                     return existing.version()
+                if reached is not None and after is not None and reached > after:
+                    raise OvertakenError(transaction[0])
             try:
                 return self._commit(key, existing, table, mode, transaction)
             except CommitFailedError:
@@ -158,6 +171,28 @@ class Tables:
         except (DeltaError, OSError) as error:
             raise StoreError(f"Could not compact the table {key}: {error}") from error
         return True
+
+    def delete(self, key: str, predicate: str, *, readers_hours: int = 24) -> int:
+        """Delete the rows for which `predicate` (SQL) holds, and return how many.
+
+        Their files follow once no reader can have begun before. 0 too where another process was
+        faster: call again.
+        """
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        table = self._find(key)
+        if table is None:
+            return 0
+        try:
+            done = table.delete(predicate)
+            if table.metadata().configuration.get(_REMEMBER) != _A_DAY:
+                table.alter.set_table_properties({_REMEMBER: _A_DAY})
+            table.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False)
+        except CommitFailedError:
+            return 0
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"Rows of the table {key} stay: {error}") from error
+        return int(done.get("num_deleted_rows") or 0)
 
     def _open(self, key: str, version: int | None = None) -> "DeltaTable":
         table = self._find(key, version)
