@@ -16,79 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bench import venvs
-from bench.callers import COLUMNS, LOST
+from bench.callers import COLUMNS
 from bench.load import BenchError, Server, ask, free_port
 from bench.peers import INFER, PROJECT, environment, loopline, make_project, tensors
+from bench.s3 import s3
+from bench.verdict import SWITCH_SECONDS, Act, Kill, Verdict, counted, judge
 
-SWITCH_SECONDS = 1.0
-"""By when every worker is to follow a release."""
-_NEAR_A_KILL_US = 2_000_000
 _REPLICA_RATE = 50.0
 _KEY = "flight_id"
-_BUCKET = "soak"
-_SECRET = "a secret of this test alone"
 _ACTS = ("canary", "promotion", "rollback", "kill")
 _CANARY = 0.25
-
-
-@dataclass(frozen=True)
-class Act:
-    """One release: its document was written between two moments of the monotonic clock."""
-
-    kind: str
-    began: int
-    done: int
-    """Microseconds."""
-    shares: tuple[tuple[int, float], ...]
-    """Version and share, in the document's order."""
-
-    def version(self, key: str) -> int:
-        """Return the version that answers `key`: worked out here from what the documents say."""
-        point = zlib.crc32(key.encode()) / 2**32
-        ends = accumulate(share for _, share in self.shares)
-        return next(
-            (v for (v, _), end in zip(self.shares, ends, strict=True) if point < end),
-            self.shares[-1][0],
-        )
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One worker that was killed, and whose connections it held."""
-
-    at: int
-    process: int
-    ports: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the requests to one server show."""
-
-    asked: int
-    answered: int
-    in_flight: int
-    """Cut off on a worker that was killed."""
-    failed: Mapping[str, int]
-    """Any other way not answered, by what came of it."""
-    misrouted: int
-    switch_seconds: tuple[float, ...]
-    """For each release, until the last old answer was asked for."""
-    processes: int
-    """The fewest that answered between two releases."""
-    p50_ms: float
-    p99_ms: float
-    longest_ms: float
 
 
 @dataclass
@@ -126,75 +70,6 @@ class Found:
         if self.repeated:
             said.append(f"{self.repeated} acknowledged predictions are there more than once")
         return said
-
-
-def judge(asked: Any, acts: Sequence[Act], kills: Sequence[Kill], keys: Sequence[str]) -> Verdict:
-    """Judge what callers wrote down (a polars frame of `COLUMNS`), request by request.
-
-    An answer is right when it is that of a release that held while it was on its way, where one
-    that is not older than `SWITCH_SECONDS` need not hold yet.
-    """
-    import numpy as np
-
-    lost = asked.filter(asked["outcome"] == LOST)
-    excused = sum(
-        _is_excused(sent + taken, port, kills)
-        for sent, taken, port in zip(
-            *(lost[name].to_list() for name in ("sent", "taken", "port")), strict=True
-        )
-    )
-    others = asked.filter(~asked["outcome"].is_in(["200", LOST]))
-    failed = {str(what): count for what, count in others["outcome"].value_counts().iter_rows()}
-    if len(lost) > excused:
-        failed[LOST] = len(lost) - excused
-    answered = asked.filter(asked["outcome"] == "200")
-    sent, taken, place, version = (
-        answered[name].cast(int).to_numpy() for name in ("sent", "taken", "place", "version")
-    )
-    wanted = np.array([[act.version(key) for key in keys] for act in acts])
-    began, done = (np.array([getattr(act, name) for act in acts]) for name in ("began", "done"))
-    first = np.searchsorted(done + SWITCH_SECONDS * 1e6, sent, "right") - 1
-    last = np.searchsorted(began, sent + taken, "right") - 1
-    is_right = np.zeros(len(sent), bool)
-    for more in range(int((last - first).max(initial=0)) + 1):
-        which = np.clip(first + more, 0, last)
-        is_right |= wanted[which, place] == version
-    holds = np.searchsorted(done, sent, "right") - 1
-    is_old = wanted[holds, place] != version
-    is_old &= (last == holds) | (wanted[last, place] != version)  # nor one that just came
-    seconds, processes = [], []
-    worker = answered["prediction"].str.slice(16, 8).to_numpy()
-    for number in range(1, len(acts)):
-        own = holds == number
-        waited = (sent[own & is_old] - done[number]).max(initial=0)
-        seconds.append(float(waited) / 1e6)
-        processes.append(len(set(worker[own])))
-    ms = np.quantile(taken, [0.5, 0.99, 1.0]) / 1000 if len(taken) else [0.0] * 3
-    return Verdict(
-        asked=len(asked),
-        answered=len(answered),
-        in_flight=excused,
-        failed=failed,
-        misrouted=int((~is_right).sum()),
-        switch_seconds=tuple(seconds),
-        processes=min(processes, default=0),
-        p50_ms=float(ms[0]),
-        p99_ms=float(ms[1]),
-        longest_ms=float(ms[2]),
-    )
-
-
-def _is_excused(ended: int, port: int, kills: Sequence[Kill]) -> bool:
-    return any(port in kill.ports and abs(ended - kill.at) < _NEAR_A_KILL_US for kill in kills)
-
-
-def counted(acknowledged: Any, folded: Any) -> tuple[int, int]:
-    """Return how many acknowledged predictions are missing from the table, and in it repeatedly."""
-    import polars as pl
-
-    times = folded.group_by("prediction_id").len()
-    found = acknowledged.to_frame("prediction_id").join(times, on="prediction_id", how="left")
-    return found["len"].null_count(), found.filter(pl.col("len") > 1).height
 
 
 def kill_worker(server: int, turn: int) -> Kill:
@@ -292,73 +167,6 @@ def prepare(folder: Path, trained_on: int) -> tuple[Path, list[Mapping[str, Any]
     return folder, rows
 
 
-@contextmanager
-def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a real S3 server on loopback; yield what a process needs to reach a bucket of it.
-
-    Raises:
-        BenchError: it cannot be had, or does not start.
-    """
-    found = shutil.which("weed")
-    program = found or str(venvs.made("s3") / "weed")
-    identity = {
-        "name": "soak",
-        "credentials": [{"accessKey": "soak", "secretKey": _SECRET}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    folder.mkdir()
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "kept").mkdir()
-    names = ("master", "volume", "filer")
-    ports = [f"-{name}.port{kind}={free_port()}" for name in names for kind in ("", ".grpc")]
-    port = free_port()
-    server = Server(
-        [
-            program, "server", f"-dir={folder / 'kept'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            "-filer", *ports, "-s3", f"-s3.port={port}", f"-s3.port.grpc={free_port()}",
-            f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=100",
-            "-master.telemetry=false",
-        ],
-        folder=folder,
-        environment=dict(os.environ),
-        log=folder / "s3.log",
-    )  # fmt: skip
-    try:
-        environ = {
-            "LOOPLINE_STORE": f"s3://{_BUCKET}/loopline",
-            "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "soak",
-            "AWS_SECRET_ACCESS_KEY": _SECRET,
-        }
-        _make_bucket(port, folder / "s3.log")
-        yield environ
-    finally:
-        server.stop()
-
-
-def _make_bucket(port: int, log: Path) -> None:
-    import botocore.session
-
-    session = botocore.session.Session()
-    session.set_credentials("soak", _SECRET)
-    client = session.create_client(
-        "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1"
-    )
-    until = time.monotonic() + 60
-    while True:
-        try:
-            client.create_bucket(Bucket=_BUCKET)
-        except Exception as error:  # botocore makes its kinds at run time
-            if time.monotonic() > until:
-                last = log.read_text(errors="replace")[-1500:]
-                raise BenchError(f"The S3 server does not start: {error}\n{last}") from error
-            time.sleep(0.3)
-        else:
-            return
-
-
 def move_store(root: Path, environ: Mapping[str, str]) -> None:
     """Copy a project's store, with its paths unchanged, to where `environ` says."""
     from loopline.store.objects import Objects
@@ -368,6 +176,18 @@ def move_store(root: Path, environ: Mapping[str, str]) -> None:
     for path in sorted(here.rglob("*")):
         if path.is_file():
             there.put(path.relative_to(here).as_posix(), path.read_bytes())
+
+
+@contextmanager
+def _set(environ: Mapping[str, str]) -> Iterator[None]:
+    """Have this process find `environ` in its environment too."""
+    before = dict(os.environ)
+    os.environ.update(environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class Soak:
@@ -498,11 +318,11 @@ class Soak:
         """Each period: canary, promotion, rollback, and a worker killed."""
         start, period = time.monotonic(), self._options.period
         for number in range(int(seconds / period)):
-            found.resident_mib.append(round(workers.usage().resident_mib, 1))
             for place, kind in enumerate(_ACTS):
                 due = start + (number + (place + 0.5) / len(_ACTS)) * period
                 time.sleep(max(0.0, due - time.monotonic()))
                 if kind == "kill":
+                    found.resident_mib.append(round(workers.usage().resident_mib, 1))
                     self._kills.append(kill_worker(workers.process, number))
                     found.kills += 1
                 else:
@@ -590,7 +410,7 @@ def soak(options: argparse.Namespace) -> Found:
         environ: dict[str, str] = {}
         if options.store == "s3":
             environ = stack.enter_context(s3(folder / "s3"))
-            os.environ.update(environ)  # the store's client reads it
+            stack.enter_context(_set(environ))  # the store's client reads it
             move_store(root, environ)
         return Soak(root, rows, options, environ, stack).run()
 
@@ -624,8 +444,11 @@ def _print(found: Found) -> None:
         f"log's {found.folded:,}, {found.repeated} there more than once."
     )
     if found.resident_mib:
-        first, *_, last = (*found.resident_mib, found.resident_mib[-1])
-        print(f"Resident, all processes: {first:.0f} MiB at first, {last:.0f} in the last period.")
+        first, last = found.resident_mib[0], found.resident_mib[-1]
+        print(
+            f"Resident, all processes: {first:.0f} MiB before the first kill, {last:.0f} before "
+            "the last."
+        )
     for fault in found.faults:
         print(f"FAULT   {fault}")
     if not found.faults:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.load import BenchError
@@ -38,6 +39,11 @@ def place(name: str) -> Path:
     return cache / "loopline-bench" / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
+def is_made(name: str) -> bool:
+    """Return whether the environment of `name` is there, whole."""
+    return (place(name) / _READY).exists()
+
+
 def made(name: str) -> Path:
     """Return the folder of programs of an environment with what `name` needs; make it if absent.
 
@@ -46,7 +52,7 @@ def made(name: str) -> Path:
     """
     folder = place(name)
     programs = folder / "bin"
-    if (folder / _READY).exists():
+    if is_made(name):
         return programs
     print(f"Making an environment for {name}; a minute or more, once.", file=sys.stderr, flush=True)
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -59,6 +65,17 @@ def made(name: str) -> Path:
     return programs
 
 
+def main(names: Sequence[str]) -> int:
+    """Make the environments of `names`; return the exit code."""
+    try:
+        for name in names:
+            print(made(name))
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def _run(name: str, command: list[str]) -> None:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
@@ -67,3 +84,7 @@ def _run(name: str, command: list[str]) -> None:
     if ran.returncode:
         said = (ran.stderr.strip() or ran.stdout.strip()).splitlines()
         raise BenchError(f"No environment for {name}: {said[-1] if said else 'pip failed'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

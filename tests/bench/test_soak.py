@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from bench.callers import COLUMNS
 from bench.load import BenchError
-from bench.soak import Act, Found, Kill, counted, judge, kill_worker
+from bench.soak import Found, kill_worker
+from bench.verdict import Act, Kill, counted, judge
 
 SECOND = 1_000_000
 OLD = Act("rollback", 0, 10, ((1, 1.0),))

@@ -48,10 +48,12 @@ def test_what_cannot_be_installed_is_said_and_tried_again(pins, monkeypatch):
 
     monkeypatch.setattr(venvs, "_run", run)
 
+    assert venvs.main(["toy"]) == 1
     for _ in range(2):
         with pytest.raises(BenchError, match=r"^No environment for toy: ERROR: there is no toy$"):
             venvs.made("toy")
-    assert len(tried) == 2
+    assert len(tried) == 3
+    assert not venvs.is_made("toy")
 
 
 def test_the_version_of_a_peer_is_what_its_pins_say(pins):

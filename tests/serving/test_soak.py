@@ -1,10 +1,13 @@
-"""A quarter of a minute of what `python -m bench.soak` does for twenty."""
+"""A quarter of a minute of what `python -m bench.soak` does for twenty.
+
+Releases go through a real S3 server where one is there, else through a folder.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from bench import soak
+from bench import s3, soak
 
 
 @pytest.mark.slow
@@ -13,7 +16,7 @@ def test_releases_and_killed_workers_lose_misroute_and_repeat_nothing(tmp_path: 
         [
             "--minutes=0.2",
             "--period=12",
-            "--store=folder",
+            f"--store={'s3' if s3.is_there() else 'folder'}",
             "--trained-on=1200",
             "--calibrate=1",
             "--rate=300",
