@@ -12,6 +12,7 @@ import pytest
 from tests.registry.conftest import NOW, make_contract, open_registry, register
 
 from loopline.errors import (
+    BrokenLedgerError,
     BundleRefusedError,
     GateFailedError,
     MoveRefusedError,
@@ -29,6 +30,7 @@ from loopline.registry.promotion import (
 from loopline.registry.release import Part, Release
 from loopline.registry.switch import settle
 from loopline.registry.versions import Registry, Request
+from loopline.store.database import events
 
 
 def served(registry: Registry, environment: str = "production") -> int | None:
@@ -565,3 +567,65 @@ def test_an_arm_that_is_no_header_is_refused(registry, versions, open_contract, 
         promote(
             registry, 1, "staging", by="a", now=NOW, contract=open_contract, part=Part(arm=arm)
         )  # fmt: skip
+
+
+def _damage(registry: Registry, number: int) -> None:
+    registry.objects.put(f"bundles/churn/{number}/card.md", b"damaged")
+
+
+class TestDamage:
+    """What is damaged is passed over on the way back, and is told."""
+
+    @pytest.fixture
+    def third(self, registry, versions, open_contract):
+        """Production served churn:1, then 2, and now 3."""
+        for number in (1, 2, 3):
+            promote(registry, number, "production", by="a", now=NOW, contract=open_contract)
+        return registry
+
+    def test_the_version_before_the_damaged_one_serves_and_the_release_says_why(self, third):
+        _damage(third, 2)
+
+        released = rollback(third, "production", by="bob", why="complaints.", now=NOW)
+
+        assert (served(third), released.rolled_back) == (1, 3)
+        assert released.why.startswith(
+            "complaints. Passed over churn:2: The bundle bundles/churn/2"
+        )
+        assert "card.md is not what was signed" in released.why
+
+    def test_where_all_are_damaged_nothing_changes_and_each_is_named(self, third):
+        _damage(third, 1)
+        _damage(third, 2)
+
+        with pytest.raises(BundleRefusedError, match=r"cannot go back from churn:3.*:2:.*:1:"):
+            rollback(third, "production", by="bob", why="complaints", now=NOW)
+
+        assert served(third) == 3
+
+    def test_a_damaged_version_beside_a_bad_canary_is_passed_over_too(
+        self, registry, versions, open_contract
+    ):
+        for number, part in ((1, Part()), (2, Part()), (3, Part(share=0.1))):
+            promote(
+                registry, number, "production", by="a", now=NOW, contract=open_contract, part=part
+            )  # fmt: skip
+        _damage(registry, 2)
+
+        released = rollback(registry, "production", by="bob", why="bad", now=NOW, bad=3)
+
+        assert [(one.version, one.share) for one in released.serves] == [(1, 1.0)]
+
+    def test_nobody_is_promoted_by_a_ledger_that_was_changed_but_back_is_possible(
+        self, third, open_contract
+    ):
+        with third.ledger.database.begin() as connection:
+            connection.execute(
+                events.update().where(events.c.number == 2).values(actor="somebody else")
+            )
+
+        with pytest.raises(BrokenLedgerError, match="The content of event 2 was changed"):
+            promote(third, 1, "staging", by="a", now=NOW, contract=open_contract)
+        rollback(third, "production", by="bob", why="complaints", now=NOW)
+
+        assert (served(third), served(third, "staging")) == (2, None)

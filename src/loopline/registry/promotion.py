@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from loopline.contract.schema import Contract
-from loopline.errors import MoveRefusedError
+from loopline.errors import BundleRefusedError, MoveRefusedError
 from loopline.registry import lifecycle, release, rollout, shares
 from loopline.registry.release import WHOLE, Part, Release, Rollout
 from loopline.registry.shares import Serves
@@ -59,7 +59,9 @@ def promote(  # noqa: PLR0913 - who, what, where, why and when, by name
     Raises:
         UnknownVersionError, MoveRefusedError: there is no such version, or no such move.
         GateFailedError: `to` is beyond dev, and the version did not pass; lists the reasons.
+        BrokenLedgerError: the ledger was changed, so nobody knows what was approved.
     """
+    registry.ledger.verify()  # 40 µs an event: nothing beside what follows from a false one
 
     if part.arm and not _ARM.fullmatch(part.arm):
         raise MoveRefusedError(
@@ -156,11 +158,13 @@ def rollback(
     """Take out what `environment` got last, or the version `bad`. No approval is needed.
 
     The others that answer there get its callers. Where there is none, the last different version it
-    served that was neither taken out for being bad nor retired. With `bad`, only if that version
-    still serves there: one found bad by two observers is rolled back once.
+    served that was neither taken out for being bad nor retired. Those whose bundle is damaged are
+    passed over, and the release says so. With `bad`, only if that version still serves there: one
+    found bad by two observers is rolled back once.
 
     Raises:
         MoveRefusedError: nothing serves there, nothing good came before, or no reason is given.
+        BundleRefusedError: what came before is damaged.
     """
     if not why:
         raise MoveRefusedError("A rollback needs a reason: --why '...'")
@@ -181,17 +185,15 @@ def rollback(
                 f"{shares.told(project, last.serves)}. Look again before rolling back."
             )
         out = shares.newest([one.serves for one in history]) if bad is None else bad
-        rest = shares.without(last.serves, out)
+        rest, damage = shares.without(last.serves, out), dict[int, str]()
+        for served in rest:
+            if not _is_whole(registry, state, served.version, damage):
+                rest = shares.without(rest, served.version)
         if all(served.shadow for served in rest):
-            good = _last_good(state, environment, out)
-            if good is None:
-                raise MoveRefusedError(
-                    f"{environment} has no earlier version to go back to from {project}:{out}: "
-                    "none that is neither retired nor was itself rolled back. Promote one: "
-                    f"loopline model promote NAME --to {environment}"
-                )
+            good = _last_good(registry, state, environment, out, damage)
             rest = shares.placed((), state.version(good))
-        return Draft(rest, by, why, rolled_back=out, rollout=rollout.kept(last, rest))
+        said = " ".join([why, *(f"Passed over {project}:{n}: {damage[n]}" for n in damage)])
+        return Draft(rest, by, said, rolled_back=out, rollout=rollout.kept(last, rest))
 
     released = switch(registry, environment, decide, now)
     assert isinstance(released, Release)  # noqa: S101 - a rollback never waits
@@ -276,7 +278,36 @@ def _check_approver(version: ModelVersion, request: Request, by: str) -> None:
             )
 
 
-def _last_good(state: State, environment: str, present: int) -> int | None:
+def _last_good(
+    registry: Registry, state: State, environment: str, present: int, damage: dict[int, str]
+) -> int:
+    """Return the version that served last and can serve again; `damage` gathers why others cannot.
+
+    Raises:
+        MoveRefusedError: there is none.
+        BundleRefusedError: there is, but damaged.
+    """
     avoid = {present, *state.rolled_back(environment), *state.retired}
-    served = [one.version for one in state.releases[environment]]
-    return next((number for number in reversed(served) if number not in avoid), None)
+    for earlier in reversed(state.releases[environment]):
+        number = earlier.version
+        if number not in avoid | damage.keys() and _is_whole(registry, state, number, damage):
+            return number
+    name, project = f"{registry.project}:{present}", registry.project
+    if damage:
+        told = " ".join(f"{project}:{number}: {why}" for number, why in damage.items())
+        raise BundleRefusedError(f"{environment} cannot go back from {name}. {told}")
+    raise MoveRefusedError(
+        f"{environment} has no earlier version to go back to from {name}: none that is neither "
+        "retired nor was itself rolled back. Promote one: "
+        f"loopline model promote NAME --to {environment}"
+    )
+
+
+def _is_whole(registry: Registry, state: State, number: int, damage: dict[int, str]) -> bool:
+    """Return whether a version's bundle can be loaded; else `damage` has why not."""
+    try:
+        registry.prove(state.version(number))
+    except BundleRefusedError as error:
+        damage[number] = str(error)
+        return False
+    return True
