@@ -39,7 +39,7 @@ def test_without_a_builder_the_files_are_written_and_the_error_is_one(
 
     assert done.exit_code == 1
     assert str(done.exception).endswith(
-        "is written. No builder of images is installed here. Install buildah, podman or docker, "
-        "for example: apt-get install buildah"
+        "is written. No builder of images is installed here. Install buildah or podman or "
+        "docker, for example: apt-get install buildah"
     )
     assert (credit_project / ".loopline" / "image" / "Dockerfile").is_file()

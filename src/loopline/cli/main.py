@@ -34,6 +34,7 @@ VERBS = {
     "status": "Say where this project's loop stands, and what is next.",
     "audit": "List every decision and finding, and prove nothing was changed.",
     "generate": "Write files that other tools run, such as an image.",
+    "deploy": "Build the image of what is released, and run it on a platform.",
     "demo": "See a model's whole life on real flights, in about two minutes.",
 }
 """Verb to its line of help. The module `loopline.cli.VERB` holds it, as `command`."""

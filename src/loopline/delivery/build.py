@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loopline.delivery.image import Image
@@ -25,23 +25,27 @@ class Built:
     builder: str
 
 
-def find_builder() -> str:
-    """Return the builder of this machine.
+def find_builder(builders: Sequence[str] = BUILDERS) -> str:
+    """Return the first of `builders` that this machine has.
 
     Raises:
         DeliveryError: there is none.
     """
-    for name in BUILDERS:
+    for name in builders:
         if shutil.which(name):
             return name
     raise DeliveryError(
-        "No builder of images is installed here. Install buildah, podman or docker, for example: "
-        "apt-get install buildah"
+        f"No builder of images is installed here. Install {' or '.join(builders)}, for example: "
+        f"apt-get install {builders[0]}"
     )
 
 
 def build_image(
-    image: Image, target: str | None, tag: str | None, say: Callable[[str], object]
+    image: Image,
+    target: str | None,
+    tag: str | None,
+    say: Callable[[str], object],
+    builders: Sequence[str] = BUILDERS,
 ) -> Built:
     """Build `target` of the image as `tag`; by default its smallest target, named by its version.
 
@@ -60,7 +64,7 @@ def build_image(
             "between, such as credit:3."
         )
     try:
-        builder = find_builder()
+        builder = find_builder(builders)
     except DeliveryError as error:
         raise DeliveryError(f"{image.folder} is written. {error}") from None
     say(f"Building {tag} ({target}) with {builder}")
