@@ -35,6 +35,21 @@ class Settings:
     """`LOOPLINE_WORKERS`: processes that answer, where `serve --workers` names no other number."""
     timeout_seconds: float = 30.0
     """`LOOPLINE_TIMEOUT`: seconds that a caller waits for an original before it gets a 504."""
+    webhook_secret: str | None = field(default=None, repr=False)
+    """`LOOPLINE_WEBHOOK_SECRET`: signs what is posted there, as standardwebhooks.com says."""
+    alertmanager: str | None = None
+    """`LOOPLINE_ALERTMANAGER`: where Prometheus' Alertmanager listens, such as
+    `http://127.0.0.1:9093`."""
+    smtp: str | None = None
+    """`LOOPLINE_SMTP`: the mail server, `smtps://USER@HOST` or `smtp://USER@HOST:587`."""
+    smtp_password: str | None = field(default=None, repr=False)
+    """`LOOPLINE_SMTP_PASSWORD`: the user's password there."""
+    mail_from: str | None = None
+    """`LOOPLINE_MAIL_FROM`: whose alerts by e-mail are."""
+    mail_to: tuple[str, ...] = ()
+    """`LOOPLINE_MAIL_TO`: who gets them; addresses with commas between them."""
+    apprise: tuple[str, ...] = field(default=(), repr=False)
+    """`LOOPLINE_APPRISE`: Apprise's URLs of chats, with spaces between them."""
     webhook_private: bool = False
     """`LOOPLINE_WEBHOOK_PRIVATE`: 1 lets alerts go to loopback and private addresses."""
     platform_authenticates: bool = False
@@ -58,6 +73,15 @@ class Settings:
             webhook=environ.get("LOOPLINE_WEBHOOK") or None,
             workers=int(_number(environ, "LOOPLINE_WORKERS", 1, most=64, whole=True)),
             timeout_seconds=_number(environ, "LOOPLINE_TIMEOUT", 30.0, most=3600.0),
+            webhook_secret=environ.get("LOOPLINE_WEBHOOK_SECRET") or None,
+            alertmanager=environ.get("LOOPLINE_ALERTMANAGER") or None,
+            smtp=environ.get("LOOPLINE_SMTP") or None,
+            smtp_password=environ.get("LOOPLINE_SMTP_PASSWORD") or None,
+            mail_from=environ.get("LOOPLINE_MAIL_FROM") or None,
+            mail_to=tuple(
+                filter(None, map(str.strip, environ.get("LOOPLINE_MAIL_TO", "").split(",")))
+            ),
+            apprise=tuple(environ.get("LOOPLINE_APPRISE", "").split()),
             webhook_private=environ.get("LOOPLINE_WEBHOOK_PRIVATE") == "1",
             platform_authenticates=_authenticates(environ),
             environment=environ,

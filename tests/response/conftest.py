@@ -66,6 +66,8 @@ class Told:
     """A channel that remembers."""
 
     name: str = "memory"
+    waits: bool = True
+    follows: bool = False
     alerts: list[Alert] = field(default_factory=list)
 
     def send(self, alert: Alert) -> None:

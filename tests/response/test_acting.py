@@ -1,27 +1,17 @@
 """What the rules decided is done, and whatever came of it is in the ledger."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from loopline.errors import ChannelError
-from loopline.monitoring.channels.base import Alert
 from loopline.monitoring.findings import Finding, Subject
 from loopline.response.acting import ACTOR, Acting
-from loopline.response.rules import COOLING, DONE, FAILED, REFUSED, Decision
+from loopline.response.rules import COOLING, DONE, REFUSED, Decision
 
 Day = Callable[[float], datetime]
-
-
-class Broken:
-    """A channel that delivers nothing."""
-
-    name = "broken"
-
-    def send(self, alert: Alert) -> None:
-        raise ChannelError("The webhook answered 503.")
 
 
 @pytest.fixture
@@ -42,30 +32,40 @@ def decision(found: Finding) -> Callable[..., Decision]:
 
 
 def acting(world: Any, *channels: Any, retrain: Any = None) -> Acting:
-    return Acting(world.space.contract, world.space.registry, retrain, channels)
+    names = [channel.name for channel in channels]
+    return Acting(world.space.contract, world.space.registry, retrain, names)
 
 
-def test_an_alert_reaches_every_channel_with_what_was_found(
+def test_an_alert_says_who_is_to_be_told_of_what_and_tells_nobody_yet(
     world: Any, day: Day, decision: Callable[..., Decision], found: Finding
 ) -> None:
     action = acting(world, world.told).act(decision("alert"), "production", 2, day(3))
 
-    [alert] = world.told.alerts
-    assert alert.text == "credit:2 in production, drift: Open: purpose."
-    assert alert.findings == (found,)
+    assert world.told.alerts == []
     assert (action.outcome, action.why) == (DONE, "Open: purpose.")
+    assert action.detail == {"to": ["memory"], "urgent": False}
     assert action.findings == (found.id,)
 
 
-def test_a_channel_that_fails_keeps_no_other_from_hearing(
-    world: Any, day: Day, decision: Callable[..., Decision]
+@pytest.mark.parametrize(
+    ("rule", "kind", "urgent"),
+    [
+        ("drift", "drift", False),
+        ("goal missed", "goal", False),
+        ("new_category_rate > 20%", "drift", True),  # it asks for a rollback too
+        ("rollout", "goal", True),
+        ("drift", "service", True),
+        ("drift", "release", True),
+    ],
+)
+def test_an_alert_is_urgent_beside_a_rollback_and_where_callers_are_failed_now(
+    world: Any, day: Day, found: Finding, rule: str, kind: str, urgent: bool
 ) -> None:
-    action = acting(world, Broken(), world.told).act(decision("alert"), "production", 2, day(3))
+    decision = Decision("alert", rule, (replace(found, kind=kind),), None, "why")
 
-    assert len(world.told.alerts) == 1
-    assert action.outcome == FAILED
-    assert action.why == "Open: purpose. The webhook answered 503."
-    assert action.detail == {"broken": "The webhook answered 503.", "memory": "sent"}
+    action = acting(world, world.told).act(decision, "production", 2, day(3))
+
+    assert action.detail["urgent"] is urgent
 
 
 def test_a_rollback_serves_the_last_good_version_and_says_which(

@@ -442,7 +442,8 @@ def test_where_approval_is_needed_the_challenger_waits_for_it(world: Any, day: D
 class Broken:
     """A channel that never delivers."""
 
-    name = "webhook"
+    name = "memory"
+    waits, follows = True, False
 
     def send(self, alert: object) -> None:
         raise ChannelError("hooks.example.com answered the alert with status 500.")
@@ -452,17 +453,17 @@ def test_an_alert_that_is_not_delivered_is_recorded_and_tried_again(world: Any, 
     missed(world, day)
     told, world.told = world.told, Broken()
 
-    [failed, *_] = world.look(day(5)).actions
+    first = world.look(day(5))
     world.told = told
-    soon = world.look(day(5) + timedelta(minutes=5))
-    later = world.look(day(5) + timedelta(minutes=11))
+    soon = world.look(day(5) + timedelta(seconds=30))
+    later = world.look(day(5) + timedelta(minutes=2))
 
-    assert (failed.outcome, failed.detail) == (
-        "failed",
-        {"webhook": "hooks.example.com answered the alert with status 500."},
-    )
-    assert [one.outcome for one in soon.actions if one.kind == "alert"] == ["cooling down"]
-    assert [one.outcome for one in later.actions if one.kind == "alert"] == ["done"]
+    why = "hooks.example.com answered the alert with status 500."
+    assert [(one.outcome, one.why) for one in first.deliveries] == [("failed", why)]
+    assert f"An alert was not delivered by memory: {why}" in first.notes
+    assert soon.deliveries == ()
+    assert [one.outcome for one in later.deliveries] == ["delivered"]
+    assert len(told.alerts) == 1
 
 
 def test_corrections_are_written_once(world: Any, day: Day) -> None:

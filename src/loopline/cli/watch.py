@@ -11,7 +11,6 @@ from loopline.cli.main import json_option, project_option
 if TYPE_CHECKING:
     from threading import Event
 
-    from loopline.monitoring.channels.base import Channel
     from loopline.monitoring.exposed import Exposed
     from loopline.monitoring.survey import Watched
     from loopline.response.watch import Pass, Watch
@@ -155,16 +154,11 @@ def _stop_at_signals(stop: "Event") -> None:
 
 
 def _watch(root: Path) -> "Watch":
-    from loopline.monitoring.channels.console import Console
-    from loopline.monitoring.channels.webhook import Webhook
     from loopline.project import Project
+    from loopline.response.telling import channels
 
     project = Project.open(root)
-    settings = project.settings
-    channels: list[Channel] = [Console()]
-    if settings.webhook is not None:
-        channels.append(Webhook(settings.webhook, private=settings.webhook_private))
-    return project.watcher(channels)
+    return project.watcher(channels(project.settings))
 
 
 def _seconds(text: str) -> float:
@@ -209,6 +203,8 @@ def _print(seen: "Pass", *, as_json: bool) -> None:
         click.echo(
             f"  outcomes   {seen.corrected:,} corrected, {seen.unknown:,} of unknown predictions"
         )
+    if seen.held:
+        click.echo(f"  held       {seen.held:,} alerts until quiet hours end (monitor.quiet)")
     for watched in seen.watched:
         _print_version(seen.project, watched)
     for title, lines in (

@@ -8,8 +8,7 @@ from functools import lru_cache
 import msgspec
 
 from loopline.contract.schema import Contract
-from loopline.errors import ChannelError, LooplineError, MoveRefusedError
-from loopline.monitoring.channels.base import Alert, Channel
+from loopline.errors import LooplineError, MoveRefusedError
 from loopline.registry.promotion import rollback
 from loopline.registry.rollout import advance
 from loopline.registry.versions import Registry
@@ -17,6 +16,8 @@ from loopline.response.retraining import Outcome, Retrain, challenge
 from loopline.response.rules import DONE, FAILED, REFUSED, Action, Decision, action_id
 from loopline.store.ledger import iso
 
+_URGENT = ("service", "release")
+"""Kinds of findings that people are woken for: callers are failed now."""
 ACTOR = "loopline"
 """Who acts, as the ledger writes what a rule did."""
 
@@ -29,9 +30,12 @@ class Acting:
         contract: Contract,
         registry: Registry,
         retrain: Retrain | None,
-        channels: Sequence[Channel],
+        channels: Sequence[str],
     ) -> None:
-        """`retrain` is None where nothing may be trained: such an action is refused."""
+        """`retrain` is None where nothing may be trained: such an action is refused.
+
+        `channels` are the names of those that alerts go to.
+        """
         self._contract = contract
         self._registry = registry
         # Two environments that ask in one pass get one challenger: what is known is the same.
@@ -72,32 +76,20 @@ class Acting:
 
     def _do(self, decision: Decision, environment: str, version: int, now: datetime) -> Outcome:
         if decision.kind == "alert":
-            return self._alert(decision, environment, version)
+            return self._alert(decision)
         if decision.kind == "rollback":
             return self._roll_back(decision, environment, version, now)
         if decision.kind == "advance":
             return self._advance(decision, environment, now)
         return self._challenge(decision, environment, version, now)
 
-    def _alert(self, decision: Decision, environment: str, version: int) -> Outcome:
-        name = f"{self._contract.project}:{version} in {environment}"
-        alert = Alert(
-            project=self._contract.project,
-            environment=environment,
-            version=version,
-            rule=decision.rule,
-            text=f"{name}, {decision.rule}: {decision.why}",
-            findings=decision.findings,
+    def _alert(self, decision: Decision) -> Outcome:
+        """Say who is to be told; `telling.py` tells them, together with what else is found now."""
+        urgent = decision.rule == "rollout" or any(
+            rule.when == decision.rule and "rollback" in rule.do for rule in self._contract.respond
         )
-        told = {}
-        for channel in self._channels:
-            try:
-                channel.send(alert)
-                told[channel.name] = "sent"
-            except ChannelError as error:
-                told[channel.name] = str(error)
-        lost = [text for text in told.values() if text != "sent"]
-        return Outcome(FAILED if lost else DONE, " ".join([decision.why, *lost]), told)
+        urgent = urgent or any(finding.kind in _URGENT for finding in decision.findings)
+        return Outcome(DONE, decision.why, {"to": list(self._channels), "urgent": urgent})
 
     def _roll_back(
         self, decision: Decision, environment: str, version: int, now: datetime

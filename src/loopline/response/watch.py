@@ -8,7 +8,7 @@ fold. All judgement is by `now`: the lease alone goes by the real clock.
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,7 @@ from loopline.response.acting import ACTOR, Acting
 from loopline.response.retraining import Retrain
 from loopline.response.rollout import Progress
 from loopline.response.rules import Action, Situation, decide
+from loopline.response.telling import DELIVERED, Delivery, Telling
 from loopline.store.ledger import iso
 
 LEASE_SECONDS = 60.0
@@ -59,6 +60,10 @@ class Pass(Shown):
     news: tuple[Finding, ...] = ()
     """Those opened, updated or resolved by this pass."""
     actions: tuple[Action, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    """What people were told by this pass, or could not be."""
+    held: int = 0
+    """Alerts that wait for the end of quiet hours."""
     rollouts: tuple[Progress, ...] = ()
     """Where the rollouts were that go on, and what each waited for."""
     notes: tuple[str, ...] = ()
@@ -89,7 +94,9 @@ class Watch:
         )
         self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._findings = Findings(workspace.ledger)
-        self._acting = Acting(contract, registry, retrain, channels)
+        names = [channel.name for channel in channels]
+        self._acting = Acting(contract, registry, retrain, names)
+        self._telling = Telling(contract, workspace.ledger, channels)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         self._labels: Labels | None = None
         self._unknown: tuple[tuple[int, int] | None, int] = (None, 0)
@@ -141,8 +148,18 @@ class Watch:
         news = self._findings.record(judged, now=now)
         promised = goals.promised(self._space.contract)
         news += self._findings.close(serving, promised, now=now)
-        actions = [action for one in watched for action in self._respond(one, now)]
+        actions = [
+            action for one in watched for action in self._respond(one, now, ("rollback", "alert"))
+        ]
         rollouts, taken = self._roll_out(released, watched, known, now)
+        # Before anything is trained, which may take its time; and all of it in one message.
+        deliveries = self._telling.tell(now)
+        notes += [
+            f"An alert was not delivered by {one.channel}: {one.why}"
+            for one in deliveries
+            if one.outcome != DELIVERED
+        ]
+        taken += [action for one in watched for action in self._respond(one, now, ("retrain",))]
         return Pass(
             project=self._project,
             at=iso(now),
@@ -155,6 +172,8 @@ class Watch:
             waiting=self._fold.waiting(),
             news=tuple(news),
             actions=(*actions, *taken),
+            deliveries=tuple(deliveries),
+            held=self._telling.held(now),
             rollouts=tuple(rollouts),
             notes=tuple(notes),
         )
@@ -213,7 +232,8 @@ class Watch:
                 actions.append(self._acting.act(told, environment, seen.version, now))
         return found, actions
 
-    def _respond(self, seen: Watched, now: datetime) -> list[Action]:
+    def _respond(self, seen: Watched, now: datetime, kinds: Collection[str]) -> list[Action]:
+        """Do what rules ask for of these kinds."""
         if seen.shadow or seen.share == 0:
             return []  # it answers nobody: findings are enough
         situation = Situation(
@@ -231,6 +251,7 @@ class Watch:
         return [
             self._acting.act(decision, seen.environment, seen.version, now)
             for decision in decisions
+            if decision.kind in kinds
         ]
 
     def _expire(self, now: datetime) -> None:

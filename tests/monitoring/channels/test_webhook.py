@@ -1,13 +1,18 @@
 """Alerts by webhook, against a real HTTP server on loopback and hostile addresses."""
 
+import base64
+import hashlib
+import hmac
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from loopline.errors import ChannelError, SettingError
@@ -166,3 +171,30 @@ def test_a_server_that_trickles_is_hung_up_on() -> None:
     stop.set()
     thread.join()
     listener.close()
+
+
+def test_a_message_is_signed_over_its_id_its_time_and_its_body(server: _Answers) -> None:
+    """As standardwebhooks.com describes it: what a receiver's library checks."""
+    headers: list[Any] = []
+    kept = _Handler.do_POST
+
+    def remember(self: _Handler) -> None:
+        headers.append(self.headers)
+        kept(self)
+
+    _Handler.do_POST = remember  # type: ignore[method-assign]
+    try:
+        alert = replace(ALERT, id="m-1")
+        hook = Webhook(_url(server), private=True, secret="whisper", clock=lambda: 1700000000.9)
+        hook.send(alert)
+        Webhook(_url(server), private=True).send(alert)
+    finally:
+        _Handler.do_POST = kept  # type: ignore[method-assign]
+
+    signed, plain = headers
+    body = msgspec.json.encode(alert)
+    digest = hmac.new(b"whisper", b"m-1.1700000000." + body, hashlib.sha256).digest()
+    assert signed["webhook-id"] == "m-1"
+    assert signed["webhook-timestamp"] == "1700000000"
+    assert signed["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+    assert plain["webhook-signature"] is None

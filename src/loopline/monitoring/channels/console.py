@@ -12,13 +12,16 @@ class Console:
     """Writes alerts as lines."""
 
     name = "console"
+    waits = False  # a log is read when people look
+    follows = False
 
     def __init__(self, say: Callable[[str], object] | None = None) -> None:
         self._say = say or (lambda line: sys.stderr.write(line + "\n"))
 
     def send(self, alert: Alert) -> None:
-        """Write one line for the alert and one for each finding behind it."""
-        self._say(f"ALERT {_plain(alert.text)}")
+        """Write one line for each thing the alert says and for each finding behind it."""
+        for line in alert.lines or (alert.text,):
+            self._say(f"ALERT {_plain(line)}")
         for finding in alert.findings:
             self._say(f"  - {_plain(finding.message)}")
 

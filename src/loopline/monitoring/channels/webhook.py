@@ -1,30 +1,24 @@
 """Alerts posted as JSON to one URL, such as a chat's incoming webhook.
 
-The URL comes from the environment and may hold a secret, so no message repeats more of it than its
-host. The address is checked when the connection is made, and the very address that was checked is
-connected to: a name that resolves to something else a moment later gains nothing. Redirects are
-not followed, proxies are not asked, and of the answer only the status is read.
+Where it goes is guarded by `monitoring/posting.py`. With a secret each message is signed as
+standardwebhooks.com describes, so a receiver can tell ours from anybody's, and an old one from a
+new one; `webhook-id` is the same each time a message is tried.
 """
 
-import http.client
+import base64
+import hashlib
+import hmac
 import socket
-import ssl
-import threading
+import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from loopline.errors import ChannelError, SettingError
 from loopline.monitoring.channels.base import Alert
+from loopline.monitoring.posting import Poster
 
 __all__ = ["Webhook"]
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-_METADATA = {ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16")}
-"""Where clouds answer their own machines, outside of the link-local addresses."""
 
 
 class Webhook:
@@ -35,125 +29,50 @@ class Webhook:
     Args:
         url: https, or http as well where `private` is true.
         private: whether loopback and private addresses may be connected to.
+        secret: what messages are signed with; None leaves them unsigned.
         timeout_seconds: for the whole delivery.
         resolve: finds a name's addresses, as `socket.getaddrinfo` does.
+        clock: seconds since 1970, which the signature covers.
 
     Raises:
         SettingError: the URL is none that alerts may be posted to.
     """
 
     name = "webhook"
+    waits = True
+    follows = False
 
     def __init__(
         self,
         url: str,
         *,
         private: bool = False,
+        secret: str | None = None,
         timeout_seconds: float = 5.0,
         resolve: Callable[..., list[Any]] = socket.getaddrinfo,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise SettingError("LOOPLINE_WEBHOOK is not a URL.") from error
-        schemes = ("https", "http") if private else ("https",)
-        if parts.scheme not in schemes or not parts.hostname or parts.username is not None:
-            raise SettingError(
-                f"LOOPLINE_WEBHOOK must be {' or '.join(schemes)}://HOST/..., without a user name. "
-                "Plain http, loopback and private addresses need LOOPLINE_WEBHOOK_PRIVATE=1."
-            )
-        if not url.isascii() or not url.isprintable() or " " in url:
-            raise SettingError("LOOPLINE_WEBHOOK has characters that no URL has. Encode them.")
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname
-        self._port = port or (443 if self._secure else 80)
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._private = private
-        self._timeout = timeout_seconds
-        self._resolve = resolve
+        self._poster = Poster(
+            url,
+            "LOOPLINE_WEBHOOK",
+            private=private,
+            timeout_seconds=timeout_seconds,
+            resolve=resolve,
+        )
+        self._secret = secret
+        self._clock = clock
 
     def send(self, alert: Alert) -> None:
         """Post `alert`; any 2xx is success."""
         body = msgspec.json.encode(alert)
-        try:
-            status = self._post(body)
-        except (OSError, http.client.HTTPException) as error:
-            raise ChannelError(
-                f"The alert did not reach {self._host}: {type(error).__name__}."
-            ) from error
-        if not 200 <= status < 300:
-            note = " Redirects are not followed." if 300 <= status < 400 else ""
-            raise ChannelError(f"{self._host} answered the alert with status {status}.{note}")
+        self._poster.post(body, {} if self._secret is None else self._signed(alert.id, body))
 
-    def _post(self, body: bytes) -> int:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port)
-        connection.sock = self._connect()
-        # A server that sends one byte now and then would outlast every timeout of the socket's.
-        deadline = threading.Timer(self._timeout, _hang_up, [connection.sock])
-        deadline.start()
-        try:
-            if isinstance(connection.sock, ssl.SSLSocket):
-                connection.sock.do_handshake()
-            connection.request(
-                "POST",
-                self._target,
-                body,
-                {"Content-Type": "application/json", "Connection": "close"},
-            )
-            return connection.getresponse().status
-        finally:
-            deadline.cancel()
-            connection.close()
-
-    def _connect(self) -> socket.socket:
-        found = self._resolve(self._host, self._port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            if not _may_connect(ip_address(address.partition("%")[0]), self._private):
-                raise ChannelError(
-                    f"{self._host} leads to {address}, where alerts may not go: only public "
-                    "addresses, and with LOOPLINE_WEBHOOK_PRIVATE=1 loopback and private ones."
-                )
-        connected = _first_that_answers(addresses, self._port, self._timeout)
-        if not self._secure:
-            return connected
-        return ssl.create_default_context().wrap_socket(
-            connected, server_hostname=self._host, do_handshake_on_connect=False
-        )
-
-
-def _first_that_answers(addresses: list[str], port: int, timeout_seconds: float) -> socket.socket:
-    failed: OSError | None = None
-    for address in addresses:
-        try:
-            return socket.create_connection((address, port), timeout_seconds)
-        except OSError as error:
-            failed = error
-    raise failed or OSError("the name has no address")
-
-
-def _may_connect(address: IPv4Address | IPv6Address, private: bool) -> bool:
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _may_connect(inner, private)
-        # Other ways to write an IPv4 address, and blocks that lead somewhere local or nowhere.
-        is_odd = address.teredo is not None or address.is_site_local or address.is_reserved
-        if is_odd and not address.is_loopback:
-            return False
-    # Link-local addresses hold the clouds' metadata services, with their credentials.
-    is_inner = address.is_link_local or address in _METADATA
-    if is_inner or address.is_multicast or address.is_unspecified:
-        return False
-    return address.is_global or (private and (address.is_private or address.is_loopback))
-
-
-def _hang_up(connected: socket.socket) -> None:
-    try:
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
-    except OSError:
-        return  # it is over already
+    def _signed(self, name: str, body: bytes) -> dict[str, str]:
+        at = str(int(self._clock()))
+        signed = b".".join([name.encode(), at.encode(), body])
+        digest = hmac.digest(str(self._secret).encode(), signed, hashlib.sha256)
+        return {
+            "webhook-id": name,
+            "webhook-timestamp": at,
+            "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        }
