@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.figures import AGREES_WITHIN, Spread
 from bench.load import BenchError
 from bench.peers import Model, environment, loopline, make_model
-from bench.serving import AGREES_WITHIN, Spread
 
 _PYFUNC = "mlflow"
 

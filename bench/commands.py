@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.figures import Goal, Spread
 from bench.load import BenchError, Server, free_port
 from bench.peers import INFER, PROJECT, environment, loopline, make_project, tensors
-from bench.serving import Goal, Spread
 
 _TRAINED_ON = 4_000
 """A small training will do: neither help nor a cached run looks at it, and a start reads trees."""

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from bench.figures import SHAPES, Goal, Spread, Start, Turn, goals, ratio, told
 from bench.load import BenchError, Load
 from bench.peers import Model, peers, tensors
-from bench.serving import Goal, Spread, Start, Turn, goals, main, ratio, written
+from bench.serving import main
+from bench.tables import markdown, written
 
 
 def turn(server, shape, number, rate, *, p50=0.3, resident=60.0, cpu=0.1):
@@ -170,3 +172,35 @@ def test_an_option_that_makes_no_sense_is_refused_before_any_work(wrong, capsys)
 
     assert ended.value.code == 2
     assert wrong[1] in capsys.readouterr().err
+
+
+def test_a_load_is_said_in_words():
+    assert told((1, 32)) == "1 row, 32 clients"
+    assert told((100, 1)) == "100 rows, 1 client"
+
+
+def test_the_tables_of_a_page_have_every_server_and_every_goal():
+    turns = [
+        turn("loopline-async", MANY, 0, 3000),
+        turn("mlflow", MANY, 0, 30),
+        turn("floor", MANY, 0, 9000),
+    ]
+    turns += [turn(one.server, shape, 0, 10) for one in turns for shape in SHAPES if shape != MANY]
+    starts = {
+        "loopline-async": Start(0.25, 0.0), "mlflow": Start(4.2, 0.0), "floor": Start(0.1, None)
+    }  # fmt: skip
+    titles = {"loopline-async": "Loopline", "mlflow": "MLflow", "floor": "The floor"}
+    machine = {
+        "cores": 2, "load_before": 0.1, "load_after": 1.0, "client": "wrk", "sync_ms": 0.2,
+        "python": "3.11.2", "versions": {"mlflow": "3.17"},
+    }  # fmt: skip
+
+    page = "".join(markdown(machine, titles, starts, turns))
+
+    assert page.count("\n| MLflow | ") == len(SHAPES) + 1
+    assert (
+        "| MLflow | 30 (30..30) | 0.3 | 9 | 0.1 | 100 (100..100) | 300 (300..300) | 1 (1..1) |"
+        in page
+    )
+    assert "| start to first answer: at most 1 s | 0.25 | met |" in page
+    assert "2 cores of a machine with load 0.1 before and 1.0 after" in page
