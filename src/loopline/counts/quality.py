@@ -79,12 +79,19 @@ def count_scores(probabilities: np.ndarray, truth: np.ndarray) -> Scored:
     """
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise CountsError("A probability lies outside of 0 to 1, or is missing. Leave it out.")
-    # From 1/2 on the distance to 1, below zero: exact, since halves and doubles round nothing.
-    folded = np.where(probabilities < 0.5, probabilities, probabilities - 1)
-    is_one = probabilities == 1  # no distance at all: the cell of -0 would be that of 0
-    folded = np.where(is_one, -5e-324, folded)
+    folded = folded_probabilities(probabilities)
     is_true = truth == 1
     return Scored(count_column(folded[~is_true], _PLAIN), count_column(folded[is_true], _PLAIN))
+
+
+def folded_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities as they are counted: from 1/2 on by their distance to 1, below zero.
+
+    That is exact, since halves and doubles round nothing.
+    """
+    folded = np.where(probabilities < 0.5, probabilities, probabilities - 1)
+    is_one = probabilities == 1  # no distance at all: the cell of -0 would be that of 0
+    return np.where(is_one, -5e-324, folded)
 
 
 def count_decisions(truth: np.ndarray, said: np.ndarray, classes: int = 2) -> Confusion:

@@ -25,6 +25,9 @@ _RULED = {
 }
 """What the contract's rules can name, of inputs and of outputs."""
 
+_SILENT = 0.01
+"""From so much more on, missing values are told beside a column's drift."""
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -148,6 +151,9 @@ def _judge(
     if passed and one.figures.get("new_category_rate"):
         evidence["new_values"] = new_values(one.column)
         told += f"; new are {', '.join(evidence['new_values'])}"
+    missing, usual = one.figures["missing_rate"], one.figures["reference_missing_rate"]
+    if passed and "missing_rate" not in passed and missing - usual >= _SILENT:
+        told += f"; missing are {missing:.1%}, and {usual:.1%} of the reference"
     return subject.judge(
         "drift",
         one.column,

@@ -34,6 +34,8 @@ _MOST = 0.8
 """The share of a change that a few slices must hold to be named."""
 _MORE = 1.25
 """How much larger that share must be than their share of the rows."""
+_OWN_SHARE = 1 / 3
+"""From this share of a drift on, missing values are what is explained of it."""
 _SLICE_ROWS = 30
 _ROWS = 200_000
 _VALUES = 50
@@ -76,15 +78,22 @@ class Explaining:
             ).items()
             if isinstance(each, ColumnCounts)
         }
-        found = onset.find(*onset.table(expected, counted), limit=self._limit())
+        order, usual, rows = onset.table(expected, counted)
+        is_silent = _is_silent(usual, rows[order >= window.first].sum(axis=0))
+        if is_silent:  # what is there may have drifted too, at another time
+            usual, rows = _silence(usual), _silence(rows)
+        limit = self._limit() * (_OWN_SHARE if is_silent else 1.0)
+        found = onset.find(order, usual, rows, limit)
         if found is None or found.is_older or kind == OUTPUT:
             return Seen(found)
-        return Seen(found, self._slices(column, found, history))
+        return Seen(found, self._slices(column, found, history, is_silent=is_silent))
 
     def _limit(self) -> float:
         return float(self._contract.monitor.drift.get("psi", 0.2))
 
-    def _slices(self, column: str, found: Onset, history: Window) -> tuple[dict[str, Any], ...]:
+    def _slices(
+        self, column: str, found: Onset, history: Window, *, is_silent: bool
+    ) -> tuple[dict[str, Any], ...]:
         """Return the values of one category that hold most of a change, being less of the rows."""
         rows = self._rows(self._environment, self._reference.version)
         if rows is None:
@@ -108,6 +117,8 @@ class Explaining:
             .collect()
         )
         bins = self._bins(frame[column], column)
+        if is_silent:
+            bins = frame[column].is_null().to_numpy().astype(np.int64)
         after = frame["~after"].to_numpy()
         best: tuple[dict[str, Any], ...] = ()
         for name in named:
@@ -191,6 +202,19 @@ class Explaining:
                     {"column": one.column, "psi": one.figures["psi"], "importance": share}
                 )
         return sorted(weighed, key=lambda each: -each["psi"] * each["importance"])[:3]
+
+
+def _is_silent(usual: np.ndarray, current: np.ndarray) -> bool:
+    """Return whether missing values, the last bin, make much of the PSI and grew."""
+    first, second = (each + 0.5 for each in (usual, current))
+    first, second = first / first.sum(), second / second.sum()
+    parts = (second - first) * np.log(second / first)
+    return bool(second[-1] > first[-1] and parts[-1] >= _OWN_SHARE * parts.sum())
+
+
+def _silence(rows: np.ndarray) -> np.ndarray:
+    """Return present and missing values alone."""
+    return np.stack([rows[..., :-1].sum(axis=-1), rows[..., -1]], axis=-1)
 
 
 def _holding(

@@ -6,6 +6,7 @@ event, latencies and errors by the hour of arrival; `slice` says which of these 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,6 +28,11 @@ NOTES, GROUPS, IMPORTANCE = "notes", "groups", "importance"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
 those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves,
 `groups` how many predictions fell into each group whose errors are known from validation rows."""
+SCORED = {f"scored {actual}{said}": (actual, said) for actual in (0, 1) for said in (0, 1)}
+"""Slices of known outcomes, with truth and answer: cells of the probability (folded)."""
+CONFUSION = "confusion"
+"""The slice of known outcomes by truth, answer and the value of a column: plain numbers."""
+OUTCOMES = (*SCORED, CONFUSION)
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
 
@@ -119,7 +125,8 @@ def watched(reference: Reference) -> list[str]:
 
 def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> None:
     """Add counts to those stored, in the write transaction of `connection`."""
-    known = _stored(connection, project, cells)
+    known = _stored(connection, project, cells, outcomes=False)
+    known |= _stored(connection, project, cells, outcomes=True)
     new: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
     for cell, counted in cells.items():
@@ -138,27 +145,73 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
 
 
 def _stored(
-    connection: Connection, project: str, cells: Mapping[Cell, Counts]
+    connection: Connection, project: str, cells: Mapping[Cell, Counts], *, outcomes: bool
 ) -> dict[Cell, bytes]:
     """Return what is stored for `cells`; looks only at the hours they span, place by place."""
     spans: dict[tuple[str, int], list[int]] = {}
     for cell in cells:
+        if (cell.slice in OUTCOMES) is not outcomes:
+            continue
         spans.setdefault((cell.environment, cell.version), []).append(cell.hour)
     found: dict[Cell, bytes] = {}
-    for (environment, version), hours in spans.items():
+    for place, hours in spans.items():
         window = Window(min(hours), max(hours) + 1)
-        rows = _rows(connection, project, environment, version, window)
+        rows = _rows(connection, project, place, window, outcomes=outcomes)
         found |= {cell: payload for cell, payload in rows if cell in cells}
     return found
 
 
+def move(
+    connection: Connection,
+    project: str,
+    removed: Mapping[Cell, Counts],
+    added: Mapping[Cell, Counts],
+) -> None:
+    """Take counts away from those stored and add others, in the write transaction given.
+
+    What comes to nothing is not kept, so that the same outcomes leave the same rows.
+    """
+    add(connection, project, added)
+    known = _stored(connection, project, removed, outcomes=True)
+    for cell, counted in removed.items():
+        left = _less(_decode(cell.slice, known[cell]), counted)
+        row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
+        mine = [counts.c[name] == value for name, value in row.items()]
+        if left is None:
+            connection.execute(counts.delete().where(*mine))
+        else:
+            connection.execute(counts.update().where(*mine).values(payload=_encode(left)))
+
+
+def _less(before: Counts, fewer: Counts) -> Counts | None:
+    """Return `before` without `fewer`; None where nothing is left."""
+    if isinstance(before, Counter):
+        assert isinstance(fewer, Counter)  # noqa: S101 - a slice holds one kind
+        left = before - fewer
+        return left or None
+    assert not isinstance(fewer, Counter)  # noqa: S101
+    numbers = before.counts.copy()
+    numbers[np.searchsorted(before.cells, fewer.cells)] -= fewer.counts
+    kept = numbers > 0
+    if not kept.any():
+        return None
+    return replace(before, cells=before.cells[kept], counts=numbers[kept])
+
+
 def total(
-    database: Database, project: str, environment: str, version: int, window: Window
+    database: Database,
+    project: str,
+    environment: str,
+    version: int,
+    window: Window,
+    *,
+    outcomes: bool = False,
 ) -> dict[tuple[str, str], Counts]:
-    """Return the sum over a window, by slice and column."""
+    """Return the sum over a window, by slice and column; of known outcomes, or of all else."""
     parts: dict[tuple[str, str], list[Counts]] = {}
+    place = (environment, version)
     with database.read() as connection:
-        for cell, payload in _rows(connection, project, environment, version, window):
+        for cell, payload in _rows(connection, project, place, window, outcomes=outcomes):
             counted = _decode(cell.slice, payload)
             parts.setdefault((cell.slice, cell.column), []).append(counted)
     return {key: _sum(counted) for key, counted in parts.items()}
@@ -189,14 +242,21 @@ def series(
 
 
 def _rows(
-    connection: Connection, project: str, environment: str, version: int, window: Window
+    connection: Connection,
+    project: str,
+    place: tuple[str, int],
+    window: Window,
+    *,
+    outcomes: bool,
 ) -> Iterator[tuple[Cell, bytes]]:
+    known = counts.c.slice.in_(OUTCOMES)
     query = select(counts).where(
         counts.c.project == project,
-        counts.c.environment == environment,
-        counts.c.version == version,
+        counts.c.environment == place[0],
+        counts.c.version == place[1],
         counts.c.hour >= window.first * HOUR,
         counts.c.hour < window.last * HOUR,
+        known if outcomes else ~known,
     )
     for row in connection.execute(query.order_by(counts.c.hour)):
         yield (
@@ -222,6 +282,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE):
+    if kind in (ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CONFUSION):
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

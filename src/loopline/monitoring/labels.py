@@ -91,6 +91,18 @@ def read(tables: Tables, project: str, before: Labels | None = None) -> Labels:
         rows = tables.scan(table(project), version)
     else:
         rows = pl.LazyFrame(schema=pl.Schema({**_SCHEMA, "segment": pl.String}))
+    return of(rows, version)
+
+
+def empty() -> pl.DataFrame:
+    """Return a table of outcomes without any."""
+    return pl.DataFrame(schema=pl.Schema({**_SCHEMA, "segment": pl.String})).with_columns(
+        pl.col("observed_at", "arrival").cast(pl.Datetime("us", "UTC"))
+    )
+
+
+def of(rows: pl.LazyFrame, version: int = -1) -> Labels:
+    """Return what the outcomes in `rows` come to."""
     by_id, by_key = pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")])
     corrected = sum(int((frame["different"] > 1).sum()) for frame in (by_id, by_key))
     return Labels(by_id.drop("different"), by_key.drop("different"), corrected, version)

@@ -5,7 +5,8 @@ label, beside the share of rows that do. Rows without one are left out, never gu
 answers the same rows, from what the log kept of them.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class Performance:
     the metric that decides between two models."""
     worse_since: int | None = None
     """The hour at which the answers began to be worse, where they did so at one."""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """How far a figure may be from that of the rows themselves, where it came out of cells."""
 
     @property
     def coverage(self) -> float:
@@ -122,6 +125,14 @@ def _worse_since(
     pairs = (actual[known] * size + answered[known]).astype(int)
     table = np.zeros((len(hours), size * size), dtype=np.int64)
     np.add.at(table, (places, pairs), said["len"].to_numpy()[known])
+    return worse_since(contract, signature, hours, table)
+
+
+def worse_since(
+    contract: Contract, signature: Signature, hours: np.ndarray, table: np.ndarray
+) -> int | None:
+    """Return the newest hour from which on a table of hours and confusions got worse."""
+    size = len(signature.classes)
     worth = np.ones((size, size)) - np.eye(size)
     if has_costs(contract.problem):
         worth = cost_matrix(contract.problem, signature.classes)
@@ -154,8 +165,8 @@ def _figures(
     own = Answer("own", scores, signature.threshold)
     card = Scorecard(problem, signature.classes, truth, own)
     columns = inputs(frame, reference)
-    baseline = _baseline(reference, columns)
-    other = None if baseline is None else Scorecard(problem, signature.classes, truth, baseline)
+    simple = baseline(reference, columns)
+    other = None if simple is None else Scorecard(problem, signature.classes, truth, simple)
     judged = contract.model_copy(
         update={"fairness": [rule for rule in contract.fairness if rule.by in columns]}
     )
@@ -164,7 +175,7 @@ def _figures(
         rows=rows,
         labels=len(truth),
         metrics=card.whole(),
-        baseline=None if baseline is None else baseline.name,
+        baseline=None if simple is None else simple.name,
         baseline_metrics={} if other is None else other.whole(),
         fairness=fairness(judged, columns, card),
         calibration=calibration(problem.task, truth, scores),
@@ -172,7 +183,7 @@ def _figures(
     )
 
 
-def _baseline(reference: Reference, columns: Columns) -> Answer | None:
+def baseline(reference: Reference, columns: Columns) -> Answer | None:
     """Return the baseline's answers to the same rows, where the log kept what it reads."""
     if reference.baseline is None:
         return None

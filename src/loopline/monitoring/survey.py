@@ -17,6 +17,7 @@ from loopline.monitoring import (
     hours,
     performance,
     service,
+    tallied,
 )
 from loopline.monitoring.causes import Context
 from loopline.monitoring.drift import Drift
@@ -78,9 +79,19 @@ class Survey:
     """Looks at versions, and remembers what cannot have changed since."""
 
     def __init__(
-        self, contract: Contract, tables: Tables, database: Database, ledger: Ledger | None = None
+        self,
+        contract: Contract,
+        tables: Tables,
+        database: Database,
+        ledger: Ledger | None = None,
+        *,
+        is_settled: bool = False,
     ) -> None:
-        """`ledger` is where releases and snapshots stand that a finding may coincide with."""
+        """`ledger` is where releases and snapshots stand that a finding may coincide with.
+
+        With `is_settled`, outcomes are counted before each look (`settled.py`), and read there.
+        """
+        self._is_settled = is_settled
         self._contract = contract
         self._tables = tables
         self._database = database
@@ -287,7 +298,15 @@ class Survey:
         state = (self._tables.version(predictions), known.version, window)
         before = self._judged.get(place)
         if before is None or before[0] != state:
-            rows = known.join(self._rows(environment, reference.version))
-            found = performance.measure(self._contract, reference, rows, earlier(window))
+            found = self._measure(environment, reference, known, earlier(window))
             before = self._judged[place] = (state, found)
         return before[1]
+
+    def _measure(
+        self, environment: str, reference: Reference, known: Labels, windows: list[Window]
+    ) -> Performance | None:
+        contract = self._contract
+        if self._is_settled and tallied.is_enough(contract, reference):
+            return tallied.measure(contract, reference, self._database, environment, windows)
+        rows = known.join(self._rows(environment, reference.version))
+        return performance.measure(contract, reference, rows, windows)

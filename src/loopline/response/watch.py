@@ -21,6 +21,7 @@ from loopline.monitoring.fold import Fold, Folded, Waiting
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import References
 from loopline.monitoring.retention import expire
+from loopline.monitoring.settled import Settling
 from loopline.monitoring.survey import Survey, Watched
 from loopline.notebooks import Shown
 from loopline.pipeline.workspace import Workspace
@@ -92,7 +93,20 @@ class Watch:
             review=contract.review,
             uploaded=workspace.objects,
         )
-        self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
+        self._survey = Survey(
+            contract,
+            workspace.tables,
+            workspace.database,
+            workspace.ledger,
+            is_settled=True,
+        )
+        self._settle = Settling(
+            contract.project,
+            self._references,
+            workspace.tables,
+            workspace.objects,
+            workspace.database,
+        )
         self._findings = Findings(workspace.ledger)
         names = [channel.name for channel in channels]
         self._acting = Acting(contract, registry, retrain, names)
@@ -115,10 +129,14 @@ class Watch:
 
     def _look(self, now: datetime) -> Pass:
         folded = self._fold()
+        notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
+        try:
+            self._settle()  # before anything goes for its age
+        except (BundleRefusedError, UnknownVersionError) as error:
+            notes.append(f"Outcomes that came since the last look are not counted: {error}")
         self._expire(now)
         known = self._labels = labels.read(self._space.tables, self._project, self._labels)
         self._note_corrections(known.corrected, now)
-        notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
         watched: list[Watched] = []
         judged: list[Finding] = []
         serving: dict[str, set[int]] = {}
