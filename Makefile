@@ -46,6 +46,7 @@ check: setup
 bench: setup
 	@$(BIN)/python -m bench.serving
 	@$(BIN)/python -m bench.commands
+	@$(BIN)/python -m bench.watching
 
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv

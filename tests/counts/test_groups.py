@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from loopline.counts.groups import count_groups, total
-from loopline.counts.kernel import count_column
+from loopline.counts.groups import count_groups, total, total_stored
+from loopline.counts.kernel import ColumnCounts, count_column
 from loopline.errors import CountsError
 
 
@@ -44,7 +44,19 @@ def test_hours_of_real_flights_add_up_to_their_month(flights: pl.DataFrame) -> N
 
     for values in (delays, destinations):
         whole = count_column(values)
-        assert total(count_groups(values, groups, len(hours), whole)) == whole
+        parts = count_groups(values, groups, len(hours), whole)
+        assert total(parts) == whole
+        assert total_stored([part.to_bytes() for part in parts]) == whole
+
+
+@pytest.mark.parametrize("most", [3, 300, 70_000, 2**40])
+def test_stored_counts_of_any_size_add_as_those_in_memory(most: int) -> None:
+    cells = np.array([-(0x3FF << 8) - 1, 0, 0x3FF << 8])
+    one = ColumnCounts("number", 1, cells, np.array([1, most, 7]), 2, 3, 0.5)
+    other = ColumnCounts("number", 1, cells[1:], np.array([1, 1]), 0, 1, 0.5)
+
+    for parts in ([one, other], [other, one, one], [one]):
+        assert total_stored([part.to_bytes() for part in parts]) == total(parts)
 
 
 def test_counts_on_different_grids_are_not_summed() -> None:
@@ -52,6 +64,8 @@ def test_counts_on_different_grids_are_not_summed() -> None:
 
     with pytest.raises(CountsError, match="different grids"):
         total([one, other])
+    with pytest.raises(CountsError, match="different grids"):
+        total_stored([one.to_bytes(), other.to_bytes()])
 
 
 def test_a_column_of_another_kind_is_refused() -> None:

@@ -242,3 +242,19 @@ def test_the_tail_of_a_chi_square_is_scipy_s(freedom: int, times: float) -> None
 
     assert found == pytest.approx(stats.chi2.sf(freedom * times, freedom), rel=1e-11, abs=1e-300)
     assert statistics.chi_square_tail(freedom, math.inf) == 0.0
+
+
+def test_values_that_are_rare_in_the_reference_are_one_bin() -> None:
+    generator = np.random.default_rng(9)
+    rare = [np.array([f"v{n}" for n in generator.integers(0, 1000, 2000)], object) for _ in "ab"]
+    reference, current = both(*rare)
+    wanted = {"often": 90, "four": 4, "five": 5}
+    few = np.array([name for name, n in wanted.items() for _ in range(n)], object)
+
+    found = drift(reference, current)
+    assert found.new_rate > 0.1  # by chance alone: a thousand values, two rows each
+    assert not statistics.is_more_than_chance(
+        found.psi, found.psi_by_chance, found.p_value, limit=0.1
+    )
+    expected, _ = statistics.binned(*both(few, few))
+    assert expected.tolist() == [5, 90, 4]

@@ -114,6 +114,21 @@ def test_the_cells_of_two_tables_add_to_those_of_one(
     ]
 
 
+@tables
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_stored_cells_add_as_those_in_memory(make: type, width: int) -> None:
+    cells, most = np.array([-7, 0, 9]), 2 ** (8 * min(width, 5)) - 1
+    counts = np.array([1, most, 3])
+    found, wanted = make(SHIFT), make(SHIFT)
+
+    found.sum_stored(cells.astype("<i4").tobytes(), counts.astype(f"<u{width}").tobytes(), width)
+    wanted.sum(cells, counts)
+
+    assert (
+        as_lists(found.read()) == as_lists(wanted.read()) == ([-7, 0, 9], [1, most, 3], (0, 0, 0))
+    )
+
+
 both = pytest.mark.parametrize("library", [pytest.param("compiled", marks=compiled), "twin"])
 
 

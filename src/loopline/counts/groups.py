@@ -11,10 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.msgpack import decode
 
 from loopline.counts.kernel import SHIFT, ColumnCounts, count_values, seconds
 from loopline.errors import CountsError
-from loopline.kernels.count import cells_of
+from loopline.kernels.count import cells_of, table
+
+_APART = "Counts on different grids do not add: count all against one reference."
 
 
 def count_groups(
@@ -63,11 +66,11 @@ def total(parts: Sequence[ColumnCounts]) -> ColumnCounts:
     first = parts[0]
     grid = (first.kind, first.offset, first.names)
     if any((each.kind, each.offset, each.names) != grid for each in parts):
-        raise CountsError("Counts on different grids do not add: count all against one reference.")
-    cells = np.concatenate([each.cells for each in parts])
-    cells, places = np.unique(cells, return_inverse=True)
-    counts = np.zeros(len(cells), np.int64)
-    np.add.at(counts, places, np.concatenate([each.counts for each in parts]))
+        raise CountsError(_APART)
+    sums = table(SHIFT)
+    for each in parts:
+        sums.sum(each.cells, each.counts)
+    cells, counts, _ = sums.read()
     named: Counter[str] = Counter()
     for each in parts:
         named.update(each.named)
@@ -80,6 +83,36 @@ def total(parts: Sequence[ColumnCounts]) -> ColumnCounts:
         high=sum(each.high for each in parts),
         named=dict(sorted(named.items())),
     )
+
+
+def total_stored(stored: Sequence[bytes]) -> ColumnCounts:
+    """Return the sum of one or more counts of one column, each as `to_bytes` wrote it.
+
+    What `total` gives of them, in a third of the time: a month of hours is 720 of them.
+
+    Raises:
+        CountsError: they stand on different grids.
+    """
+    first = ColumnCounts.from_bytes(stored[0])
+    grid = [first.kind, first.offset, first.names]
+    sums = table(SHIFT)
+    missing = low = high = 0
+    named: Counter[str] = Counter()
+    for content in stored:
+        kind, absent, (below, above), offset, cells, (width, counts), values, names = decode(
+            content
+        )
+        if [kind, offset, names] != grid:
+            raise CountsError(_APART)
+        sums.sum_stored(cells, counts, int(width[-1]))
+        missing, low, high = missing + absent, low + below, high + above
+        if values:
+            named.update(values)
+    cells, numbers, _ = sums.read()
+    return replace(
+        first, missing=missing, cells=cells, counts=numbers, low=low, high=high,
+        named=dict(sorted(named.items())),
+    )  # fmt: skip
 
 
 def _tallies(values: np.ndarray, groups: np.ndarray, size: int) -> list[Mapping[Any, int]]:

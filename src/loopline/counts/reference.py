@@ -111,7 +111,7 @@ def _words(texts: list[str | None]) -> np.ndarray:
 
 
 def _keys(draw: np.random.Generator, by: float) -> np.ndarray:
-    return _words([f"k{n}" for n in draw.integers(int(by * 900), 3000, ROWS).tolist()])
+    return _words([f"k{n}" for n in (draw.zipf(1.2 + by / 9, ROWS) % 3000).tolist()])
 
 
 DISTRIBUTIONS: Mapping[str, tuple[str, Draw]] = {
@@ -133,7 +133,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, Draw]] = {
     ),
     "all missing": ("no value in any row", lambda _draw, _by: np.full(ROWS, np.nan)),
     "one value": ("a single row", lambda _, by: np.array([3.5 + by])),
-    "high cardinality": ("3,000 different texts", _keys),
+    "high cardinality": ("up to 3,000 different texts", _keys),
     "dates": (
         "days of two years",
         lambda draw, by: (
@@ -224,7 +224,8 @@ def _of_texts(
     name: str, before: np.ndarray, now: np.ndarray, reference: ColumnCounts, current: ColumnCounts
 ) -> Iterator[Check]:
     drift = statistics.drift(reference, current)
-    kept = sorted(reference.named)
+    first, numbers = np.unique(before.astype(str), return_counts=True)
+    kept = first[numbers >= 5].tolist()
     counts = []
     for values in (before, now):
         texts, numbers = np.unique(values.astype(str), return_counts=True)

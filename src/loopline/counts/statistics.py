@@ -16,6 +16,7 @@ from loopline.errors import CountsError
 from loopline.kernels.count import lower_edges
 
 BINS = 10
+_FEWEST = 5  # rows of a category's value that has a bin of its own
 _INFINITE = 1 << 40  # a cell beyond every finite number's
 _TINY = 1 << MANTISSA_BITS  # cells of numbers that float64 holds with fewer bits
 _HALF = 0.5  # added to every bin's count, so that an empty bin does not make PSI infinite
@@ -121,11 +122,16 @@ def _binned(
 
 
 def _by_name(reference: ColumnCounts, current: ColumnCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Return two categories' counts: a bin a value by name, and one for all others."""
-    names = list(reference.named)
-    pairs = [(reference.named[n], current.named.get(n, 0)) for n in names]
-    pairs.append((int(reference.counts.sum()), int(current.counts.sum())))
-    both = np.array([pair for pair in pairs if any(pair)], np.float64).reshape(-1, 2)
+    """Return two categories' counts: a bin a value by name, and one for all others.
+
+    The others are also those that the reference has fewer than five times (Cochran, 1952): what
+    occurs once in one sample and not in the next is chance, and there may be hundreds of it.
+    """
+    there = {name: n for name, n in reference.named.items() if n >= _FEWEST}
+    pairs = [(number, current.named.get(name, 0)) for name, number in there.items()]
+    frequent = np.array(pairs, np.float64).reshape(-1, 2)
+    rest = np.array([[reference.present, current.present]]) - frequent.sum(axis=0)
+    both = np.concatenate([frequent, rest[rest.any(axis=1)]])
     return both[:, 0], both[:, 1]
 
 

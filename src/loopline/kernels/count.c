@@ -150,6 +150,19 @@ EXPORT void loopline_cells_sum(table_t *t, const int64_t *cells, const int64_t *
     }
 }
 
+/* The same of counts as they are stored: cells of 32 bits, counts of `width` bytes. */
+EXPORT void loopline_cells_sum_stored(table_t *t, const void *cells, const void *counts, int width,
+                                      int64_t n) {
+    for (int64_t i = 0; i < n && !t->failed; i++) {
+        int32_t at;
+        int64_t cell, number = 0;
+        memcpy(&at, (const char *)cells + 4 * i, 4);
+        memcpy(&number, (const char *)counts + width * i, width);
+        cell = at;
+        loopline_cells_sum(t, &cell, &number, 1);
+    }
+}
+
 /* Walks the cells that occur, rising; writes them where there is somewhere to write. */
 static int64_t walk(const table_t *t, int64_t *cells, int64_t *counts) {
     int64_t used = 0, width = (int64_t)1 << (52 - t->shift);

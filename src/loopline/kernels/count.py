@@ -82,6 +82,9 @@ class Table(Protocol):
     def sum(self, cells: np.ndarray, counts: np.ndarray) -> None:
         """Add what `read` gave of another table."""
 
+    def sum_stored(self, cells: bytes, counts: bytes, width: int) -> None:
+        """Add cells of 32 bits and their counts of `width` bytes, little ends first."""
+
     def read(self) -> Cells:
         """Return what has been counted.
 
@@ -244,6 +247,9 @@ class _CompiledTable:
         counts = np.ascontiguousarray(counts, np.int64)
         self._functions.sum(self._table, cells.ctypes.data, counts.ctypes.data, len(cells))
 
+    def sum_stored(self, cells: bytes, counts: bytes, width: int) -> None:
+        self._functions.sum_stored(self._table, cells, counts, width, len(cells) // 4)
+
     def read(self) -> Cells:
         special = np.zeros(3, np.int64)
         size = self._functions.used(self._table, special.ctypes.data)
@@ -276,6 +282,10 @@ class _TwinTable:
             counts = np.zeros(len(cells), np.int64)
             np.add.at(counts, places, np.concatenate([part[1] for part in self._parts]))
             self._parts = [(cells, counts)]
+
+    def sum_stored(self, cells: bytes, counts: bytes, width: int) -> None:
+        numbers = np.frombuffer(counts, f"<u{width}").astype(np.int64)
+        self.sum(np.frombuffer(cells, "<i4").astype(np.int64), numbers)
 
     def read(self) -> Cells:
         empty = np.empty(0, np.int64)
@@ -328,6 +338,7 @@ class _Functions(NamedTuple):
     free: Callable[..., None]
     add: Callable[..., int]
     sum: Callable[..., None]
+    sum_stored: Callable[..., None]
     used: Callable[..., int]
     read: Callable[..., None]
     tally: Callable[..., int]
@@ -340,6 +351,7 @@ def _functions() -> _Functions:
     found = library()
     assert found is not None  # noqa: S101 - whoever asks has looked
     pointer, number, kind = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    content = ctypes.c_char_p  # of Python's bytes, as they lie
     texts = [pointer, kind, pointer, number, pointer]
     declared = {
         "cells_new": (pointer, [kind]),
@@ -348,6 +360,7 @@ def _functions() -> _Functions:
             number, [pointer, pointer, kind, number, pointer, number, ctypes.c_double]
         ),
         "cells_sum": (None, [pointer, pointer, pointer, number]),
+        "cells_sum_stored": (None, [pointer, content, content, kind, number]),
         "cells_used": (number, [pointer, pointer]),
         "cells_read": (None, [pointer, pointer, pointer]),
         "tally": (number, [pointer, kind, number, pointer, number, pointer]),

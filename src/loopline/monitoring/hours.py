@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
-from loopline.counts.groups import count_groups
-from loopline.counts.groups import total as added
+from loopline.counts.groups import count_groups, total_stored
 from loopline.counts.kernel import ColumnCounts, count_column
 from loopline.evaluation.expectation import group
 from loopline.model.signature import outputs
@@ -33,6 +32,8 @@ SCORED = {f"scored {actual}{said}": (actual, said) for actual in (0, 1) for said
 CONFUSION = "confusion"
 """The slice of known outcomes by truth, answer and the value of a column: plain numbers."""
 OUTCOMES = (*SCORED, CONFUSION)
+_TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CONFUSION})
+"""Slices that are plain numbers by name."""
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
 
@@ -208,13 +209,14 @@ def total(
     outcomes: bool = False,
 ) -> dict[tuple[str, str], Counts]:
     """Return the sum over a window, by slice and column; of known outcomes, or of all else."""
-    parts: dict[tuple[str, str], list[Counts]] = {}
-    place = (environment, version)
+    query = select(counts.c.slice, counts.c.column, counts.c.payload)
+    stored: dict[tuple[str, str], list[bytes]] = {}
+    within = _within(query, project, (environment, version), window, outcomes=outcomes)
     with database.read() as connection:
-        for cell, payload in _rows(connection, project, place, window, outcomes=outcomes):
-            counted = _decode(cell.slice, payload)
-            parts.setdefault((cell.slice, cell.column), []).append(counted)
-    return {key: _sum(counted) for key, counted in parts.items()}
+        rows = connection.execute(within).all()
+    for slice_, column, payload in rows:
+        stored.setdefault((slice_, column), []).append(payload)
+    return {key: _sum(key[0], payloads) for key, payloads in stored.items()}
 
 
 def series(
@@ -249,15 +251,7 @@ def _rows(
     *,
     outcomes: bool,
 ) -> Iterator[tuple[Cell, bytes]]:
-    known = counts.c.slice.in_(OUTCOMES)
-    query = select(counts).where(
-        counts.c.project == project,
-        counts.c.environment == place[0],
-        counts.c.version == place[1],
-        counts.c.hour >= window.first * HOUR,
-        counts.c.hour < window.last * HOUR,
-        known if outcomes else ~known,
-    )
+    query = _within(select(counts), project, place, window, outcomes=outcomes)
     for row in connection.execute(query.order_by(counts.c.hour)):
         yield (
             Cell(row.environment, row.version, row.hour // HOUR, row.column, row.slice),
@@ -265,13 +259,31 @@ def _rows(
         )
 
 
-def _sum(parts: list[Counts]) -> Counts:
-    cells = [part for part in parts if isinstance(part, ColumnCounts)]
-    if cells:
-        return added(cells)
+def _within(
+    query: Select[Any],
+    project: str,
+    place: tuple[str, int],
+    window: Window,
+    *,
+    outcomes: bool,
+) -> Select[Any]:
+    known = counts.c.slice.in_(OUTCOMES)
+    return query.where(
+        counts.c.project == project,
+        counts.c.environment == place[0],
+        counts.c.version == place[1],
+        counts.c.hour >= window.first * HOUR,
+        counts.c.hour < window.last * HOUR,
+        known if outcomes else ~known,
+    )
+
+
+def _sum(kind: str, payloads: list[bytes]) -> Counts:
+    if kind not in _TOLD:
+        return total_stored(payloads)
     numbers: Counter[str] = Counter()
-    for part in parts:
-        numbers.update(part if isinstance(part, Counter) else {})
+    for payload in payloads:
+        numbers.update(msgspec.json.decode(payload, type=dict[str, int]))
     return numbers
 
 
@@ -282,6 +294,6 @@ def _encode(counted: Counts) -> bytes:
 
 
 def _decode(kind: str, payload: bytes) -> Counts:
-    if kind in (ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CONFUSION):
+    if kind in _TOLD:
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)
