@@ -1,16 +1,17 @@
 """Where a project's loop stands, and what is next: read from the ledger, changed by nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from loopline.monitoring.findings import Findings
+from loopline.monitoring.held import Estimates
 from loopline.pipeline.workspace import Workspace
 from loopline.registry import rollout
 from loopline.registry.versions import State
-from loopline.store.ledger import iso
+from loopline.store.ledger import Ledger, iso
 
 
 def status(workspace: Workspace, now: datetime) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def status(workspace: Workspace, now: datetime) -> dict[str, Any]:
         "waiting": [msgspec.to_builtins(request) for request in state.requests.values()],
         "rollouts": _rollouts(workspace, state, now),
         "findings": [finding.message for finding in findings],
+        "estimates": _estimates(ledger, state, workspace.contract.environments),
         "last_action": actions[-1].payload if actions else None,
         "next": list(_next(workspace, state, has_findings=bool(findings))),
     }
@@ -58,6 +60,18 @@ def _rollouts(workspace: Workspace, state: State, now: datetime) -> list[dict[st
     known = labels.read(tables, contract.project)
     found = [progress(contract, tables, state, name, known, now) for name in going]
     return [{**msgspec.to_builtins(one), "told": one.told} for one in found if one is not None]
+
+
+def _estimates(ledger: Ledger, state: State, environments: Iterable[str]) -> list[dict[str, Any]]:
+    """Return how well the estimates of what serves held, where outcomes came."""
+    estimates = Estimates(ledger)
+    found = []
+    for environment in environments:
+        number = state.serving(environment)
+        held = None if number is None else estimates.held(environment, number)
+        if held is not None:
+            found.append({"environment": environment, **msgspec.to_builtins(held)})
+    return found
 
 
 def _next(workspace: Workspace, state: State, *, has_findings: bool) -> Iterator[str]:

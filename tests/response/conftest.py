@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from loopline.counts.kernel import count_arrays
+from loopline.evaluation import expectation
 from loopline.model.bundle import write
 from loopline.model.signature import Input, Signature
 from loopline.monitoring.channels.base import Alert
@@ -121,6 +123,7 @@ class World:
         files = {
             "signature.json": msgspec.json.encode(signature),
             "profile.bin": count_arrays({**columns, "probability": scores}).to_bytes(),
+            "expectation.json": msgspec.json.encode(_expectation(self.rows, signature)),
             "baseline.json": msgspec.json.encode(
                 {"name": "everyone", "threshold": 0.0, "constant": 0.7}
             ),
@@ -183,6 +186,16 @@ class World:
 
     def kinds(self, prefix: str = "") -> list[str]:
         return [e.kind for e in self.space.ledger.events() if e.kind.startswith(prefix)]
+
+
+@lru_cache
+def _learned(truth: tuple[float, ...], scores: tuple[float, ...], signature: Signature) -> Any:
+    return expectation.fit(signature, {}, np.array(truth), np.array(scores))
+
+
+def _expectation(rows: pl.DataFrame, signature: Signature) -> Any:
+    truth = rows["credit_risk"].cast(pl.Float64).to_list()
+    return _learned(tuple(truth), tuple(rows["score"].to_list()), signature)
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,32 @@ def test_figures_of_labels_are_the_ones_that_sklearn_computes(world: Any, day: D
         )
 
 
+def test_an_estimate_is_held_against_what_came_true_and_the_ledger_keeps_both(
+    world: Any, day: Day
+) -> None:
+    world.serve(world.version())
+    truth = world.traffic(1, day(3), rows=600)
+
+    [before] = world.look(day(5)).watched
+    assert before.performance is None
+    assert before.held is None
+    estimate = before.estimation.metrics["cost_per_prediction"]
+    assert before.figures["estimated_cost_per_prediction"].value == estimate.value
+
+    world.outcomes(truth, day(22))
+    [after] = world.look(day(23)).watched
+
+    # The same rows taught what the errors are, so it holds.
+    assert after.held.windows == 1
+    assert after.held.inside["cost_per_prediction"] == 1
+    value, low, high, real = after.held.last.figures["cost_per_prediction"]
+    assert (value, low < real < high) == (pytest.approx(estimate.value), True)
+    assert (after.held.last.rows, after.held.last.labels) == (600, 600)
+    assert world.kinds("estimate.") == ["estimate.compared"]
+    world.look(day(23.5))
+    assert world.kinds("estimate.") == ["estimate.compared"]  # nothing new came
+
+
 def test_new_categories_are_found_and_the_version_is_rolled_back(world: Any, day: Day) -> None:
     world.serve(world.version())
     world.serve(world.version())

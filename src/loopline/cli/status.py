@@ -35,6 +35,13 @@ def command(as_json: bool, project: Path | None) -> None:
         place = rolling["environment"]
         lines[place] += f"; {name}:{rolling['version']} is at {rolling['told']}"
     lines["findings"] = f"{len(found['findings'])} open" if found["findings"] else "none open"
+    for one in found["estimates"]:
+        name, inside = next(iter(one["inside"].items()))
+        value, low, high, real = one["last"]["figures"][name]
+        lines["estimates"] = (
+            f"{one['environment']}: {name} was estimated at {value:.4g} ({low:.4g} to {high:.4g}) "
+            f"and came true at {real:.4g}; inside in {inside} of {one['windows']} windows"
+        )
     if found["last_action"]:
         done = found["last_action"]
         lines["last action"] = f"{done['kind']}, {done['outcome']} ({done['at']}): {done['why']}"

@@ -268,6 +268,10 @@ def _print_estimation(watched: "Watched") -> None:
         if name in _TOLD:
             spread = f"{figure.low:.4g} to {figure.high:.4g}"
             click.echo(f"  {'':10} {name:24} {figure.value:9.4g}   {spread}")
+    if watched.held is not None:
+        held = watched.held
+        told = ", ".join(f"{name} in {held.inside[name]}" for name in _TOLD if name in held.inside)
+        click.echo(f"  {'':10} of {held.windows} past windows, inside the interval: {told}")
 
 
 def _print_performance(watched: "Watched") -> None:

@@ -28,6 +28,7 @@ _TOLD: dict[str, str] = {
     "version.registered": "from {run}, answers by {runtime}",
     "promotion.requested": "{environment}, needs {needed} approval(s)",
     "promotion.approved": "{environment}",
+    "estimate.compared": "{environment}, {labels:,} outcomes of {rows:,} predictions",
     "labels.corrected": "{new:,} outcomes differ from what was said before",
 }
 """What is said of events that have no words of their own."""

@@ -16,6 +16,8 @@ from loopline.monitoring.onset import Onset
 from loopline.monitoring.windows import HOUR, moment
 from loopline.store.ledger import Event, iso
 
+_NOTICED = 0.005
+"""The least share of what the model relies on that is told."""
 TOGETHER = 6
 """Hours apart that two onsets may be and still be one cause."""
 BEFORE, AFTER = timedelta(hours=24), timedelta(hours=2)
@@ -154,12 +156,12 @@ def _cause(
     told = [one.message for one in columns] if len(columns) == 1 else [_together(lead, columns)]
     if since is not None:
         when = f"{since[:16].replace('T', ' ')} UTC"
-        told.append(f"Since before {when}." if is_older else f"Since {when}.")
+        told.append(f"Since {when} or before." if is_older else f"Since {when}.")
     told += [f"It coincides with {text}." for text in coincides]
     if slices:
         where = ", ".join(f"{each['column']} {each['value']}" for each in slices)
         told.append(f"{sum(each['share'] for each in slices):.0%} of it lies in {where}.")
-    relied = [one for one in drivers if one["importance"]]
+    relied = [one for one in drivers if (one["importance"] or 0.0) >= _NOTICED]
     if relied:
         parts = ", ".join(f"{one['column']} {one['importance']:.0%}" for one in relied[:5])
         told.append(f"Of what the model relies on: {parts}.")

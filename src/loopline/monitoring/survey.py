@@ -24,6 +24,7 @@ from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.explaining import Explaining
 from loopline.monitoring.findings import OPEN, Finding, Subject
+from loopline.monitoring.held import Compared, Estimates, Held, compare, stretches
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
@@ -73,6 +74,10 @@ class Watched:
     """What outcomes to expect in the window; None where the version learned nothing of it."""
     expected: Estimation | None = None
     """The same of the window of `performance`, to be held against it."""
+    compared: tuple[Compared, ...] = ()
+    """Past stretches whose outcomes came since the last look, beside their estimates."""
+    held: Held | None = None
+    """How well the estimates of this version held until now."""
 
 
 class Survey:
@@ -92,6 +97,8 @@ class Survey:
         With `is_settled`, outcomes are counted before each look (`settled.py`), and read there.
         """
         self._is_settled = is_settled
+        self._estimates = None if ledger is None else Estimates(ledger)
+        self._tried: dict[tuple[str, int], tuple[int, Window]] = {}
         self._contract = contract
         self._tables = tables
         self._database = database
@@ -164,6 +171,8 @@ class Survey:
             figures=self._figures(drifted, served_so, performed, rows, estimated),
             estimation=estimated,
             expected=self._expected(environment, reference, performed),
+            compared=self._compare(environment, reference, known, window),
+            held=None if self._estimates is None else self._estimates.held(environment, version),
         ), judged
 
     def _drift(
@@ -301,6 +310,29 @@ class Survey:
             found = self._measure(environment, reference, known, earlier(window))
             before = self._judged[place] = (state, found)
         return before[1]
+
+    def _compare(
+        self, environment: str, reference: Reference, known: Labels, window: Window
+    ) -> tuple[Compared, ...]:
+        """Hold the estimates of stretches that passed against the outcomes that came since."""
+        contract, place = self._contract, (environment, reference.version)
+        misfit = performance.misfit(contract.problem, reference.signature)
+        if self._estimates is None or reference.expectation is None or misfit is not None:
+            return ()
+        past = stretches(window)
+        state = (known.version, past[0])
+        if self._tried.get(place) == state or not self._tables.exists(fold.table(contract.project)):
+            return ()
+        self._tried[place] = state
+        found = []
+        for stretch in past:
+            real = self._measure(environment, reference, known, [stretch])
+            if real is None or not self._estimates.is_news(*place, stretch, real.labels):
+                continue
+            expected = self._expected(environment, reference, real)
+            if expected is not None:
+                found.append(compare(*place, real, expected))
+        return tuple(reversed(found))
 
     def _measure(
         self, environment: str, reference: Reference, known: Labels, windows: list[Window]

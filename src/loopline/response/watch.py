@@ -18,6 +18,7 @@ from loopline.monitoring import fold, goals, labels, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
 from loopline.monitoring.fold import Fold, Folded, Waiting
+from loopline.monitoring.held import Estimates
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import References
 from loopline.monitoring.retention import expire
@@ -107,6 +108,7 @@ class Watch:
             workspace.objects,
             workspace.database,
         )
+        self._estimates = Estimates(workspace.ledger)
         self._findings = Findings(workspace.ledger)
         names = [channel.name for channel in channels]
         self._acting = Acting(contract, registry, retrain, names)
@@ -153,7 +155,7 @@ class Watch:
                     seen, found = self._survey.look(
                         environment, served, reference, known, now, opened
                     )
-                    watched.append(seen)
+                    watched.append(self._note_estimates(seen, now))
                     judged += found
                     why = performance.misfit(self._space.contract.problem, reference.signature)
                     if why is not None:
@@ -283,6 +285,14 @@ class Watch:
             self._space.ledger.append(
                 "rows.expired", self._project, asdict(gone), now=now, actor=ACTOR
             )
+
+    def _note_estimates(self, seen: Watched, now: datetime) -> Watched:
+        """Write to the ledger how estimates held whose outcomes came, and count them in."""
+        if not seen.compared:
+            return seen
+        for compared in seen.compared:
+            self._estimates.record(compared, now=now)
+        return replace(seen, held=self._estimates.held(seen.environment, seen.version))
 
     def _note_corrections(self, corrected: int, now: datetime) -> None:
         """Write to the ledger that outcomes were corrected, when there are more than it knows."""
