@@ -144,7 +144,7 @@ def _cause(
     slices = known.get("slices")
     if slices is None:
         slices = [] if seen is None else list(seen.slices)
-    drivers = [
+    drivers: list[dict[str, Any]] = [
         {
             "column": one.subject,
             "metric": one.metric,
