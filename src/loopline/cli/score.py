@@ -166,12 +166,23 @@ def _progress() -> Callable[[int, int | None, int], None]:
 
 
 def _print(found: "Summary") -> None:
-    if found.resumed_rows == found.rows and found.rows:
+    said = f"{_counted(found.predictions, 'prediction')} of {found.version}"
+    if found.rows and found.resumed_rows == found.rows:
         click.echo(f"{plain(found.place)} was complete already; --replace scores it again.")
-    rate = f"{found.seconds:.1f} s, {found.rows_per_second:,.0f} rows a second on {found.on}"
-    click.echo(f"{found.predictions:,} predictions of {found.version} in {plain(found.place)}")
-    click.echo(f"  {rate}")
+        click.echo(f"  {said}")
+    else:
+        click.echo(f"{said} in {plain(found.place)}")
+        rate = f"{found.rows_per_second:,.0f} rows a second on {found.on}"
+        before = found.resumed_rows
+        after = f", after {_counted(before, 'row')} of an earlier call" if before else ""
+        click.echo(f"  {found.seconds:.1f} s, {rate}{after}")
     if found.rejected:
-        click.echo(f"  {found.rejected:,} rows have none: {plain(str(found.rejected_to))}")
+        has = "has" if found.rejected == 1 else "have"
+        rows = _counted(found.rejected, "row")
+        click.echo(f"  {rows} {has} none: {plain(str(found.rejected_to))}")
         for reason in found.reasons:
             click.echo(f"    {plain(reason)}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
