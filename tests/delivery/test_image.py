@@ -187,6 +187,19 @@ def fingerprint():
     return lambda folder: {name: (folder / name).read_bytes() for name in files(folder)}
 
 
+def test_one_target_may_be_all_that_is_wanted(credit_project: Path) -> None:
+    made = write_image(
+        workspace(credit_project), Wanted(target="batch"), credit_project / "x", now=NOW
+    )
+
+    assert made.targets == ("batch",)
+    assert not (made.folder / "project").exists()
+    assert not list(made.folder.glob("*slim*"))
+    assert "AS slim" not in (made.folder / "Dockerfile").read_text()
+    with pytest.raises(DeliveryError, match=r"no target 'tiny'\. Targets: slim, batch, full"):
+        write_image(workspace(credit_project), Wanted(target="tiny"), credit_project / "y", now=NOW)
+
+
 def test_nothing_released_is_said(credit_project: Path) -> None:
     with pytest.raises(DeliveryError, match="Nothing of credit is released in staging"):
         write_image(

@@ -56,7 +56,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     workspace = Workspace.open(root)
     image = write_image(
         workspace,
-        Wanted(environment=environment, base=base, offline=offline),
+        Wanted(environment=environment, target=target, base=base, offline=offline),
         workspace.settings.home / "image",
         now=datetime.now(UTC),
     )

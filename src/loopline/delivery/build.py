@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from loopline.delivery.image import Image
+from loopline.delivery.image import Image, check_target
 from loopline.errors import DeliveryError
 
 BUILDERS = ("buildah", "podman", "docker")
@@ -52,10 +52,7 @@ def build_image(
     Raises:
         DeliveryError: there is no builder, no such target, or the build fails.
     """
-    target = target or image.target
-    if target not in image.targets:
-        known = ", ".join(reversed(image.targets))
-        raise DeliveryError(f"This image has no target '{target:.40}'. Targets: {known}.")
+    target = check_target(target or image.target, image.targets)
     if tag is None:
         tag = f"localhost/{image.name}{'-' if ':' in image.name else ':'}{target}"
     if not _TAG.fullmatch(tag):

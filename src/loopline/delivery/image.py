@@ -53,6 +53,8 @@ class Wanted:
     """What an image is to be."""
 
     environment: str = "dev"
+    target: str | None = None
+    """The only target that is written; by default all."""
     base: str | None = None
     """Where it starts; by default Debian's slim Python, of the version's own Python."""
     has_model: bool = True
@@ -156,6 +158,8 @@ def _plan(workspace: Workspace, wanted: Wanted) -> _Plan:
     plan = _Plan(found, bundles, python)
     if plan.originals:
         plan.targets = ("full",)  # nothing else could unpickle one
+    if wanted.target is not None:
+        plan.targets = (check_target(wanted.target, plan.targets),)
     pins = read(own_lock().read_text(encoding="utf-8"), "requirements.txt")
     own_pins = _own_pins(workspace.root, wanted.requirements)
     extras = {*wanted.extras}
@@ -172,6 +176,18 @@ def _plan(workspace: Workspace, wanted: Wanted) -> _Plan:
         if bundle in plan.originals:
             _check_same(plan, packages)
     return plan
+
+
+def check_target(target: str, targets: Sequence[str]) -> str:
+    """Return `target` if it is one of `targets`.
+
+    Raises:
+        DeliveryError: it is not.
+    """
+    if target not in targets:
+        known = ", ".join(reversed(targets))
+        raise DeliveryError(f"This image has no target '{target:.40}'. Targets: {known}.")
+    return target
 
 
 def _environment(bundle: Bundle) -> dict[str, str]:

@@ -45,7 +45,10 @@ from loopline.cli.main import find_project, plain, project_option
     "--offline", is_flag=True, help="Download the wheels too: the build needs no registry."
 )
 @click.option("--build", is_flag=True, help="Build it too, with buildah, podman or docker.")
-@click.option("--target", help="What to build: slim, batch or full; by default the smallest.")
+@click.option(
+    "--target",
+    help="Only this one: slim, batch or full; by default all, and the smallest is built.",
+)
 @click.option(
     "--tag", metavar="NAME", help="What to call what is built; by default PROJECT:VERSION."
 )
@@ -73,6 +76,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     root = find_project(project)
     wanted = Wanted(
         environment=environment,
+        target=target,
         base=base,
         has_model=has_model,
         extras=extras,
@@ -86,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     click.echo(f"  targets  {', '.join(reversed(image.targets))}")
     for note in image.notes:
         click.echo(f"  note     {note}")
-    if build or target or tag:
+    if build or tag:
         made = build_image(image, target, tag, say=click.echo)
         click.echo(f"Built {made.reference} with {made.builder}")
     else:
