@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from loopline.evaluation.report import Estimate
 from loopline.monitoring.drift import Drift
+from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.fold import Waiting
 from loopline.monitoring.gauges import WORST, exposition
 from loopline.monitoring.performance import Performance
@@ -37,6 +39,7 @@ def seen(*drifts: Drift, labels: int = 300) -> Watched:
         service=Service(WINDOW, 0, 0, 0, {}, {}),
         performance=performance,
         figures={},
+        estimation=Estimation(WINDOW, 900, "isotonic", 500, {"roc_auc": Estimate(0.66, 0.6, 0.7)}),
     )
 
 
@@ -54,7 +57,7 @@ def content(finding: Any) -> bytes:
     missed = finding(kind="goal", subject="roc_auc", metric="roc_auc", value=0.61, limit=0.65)
     kept = finding(kind="service", subject="latency_p99", value=0.012, limit=0.025,
                    status="resolved")  # fmt: skip
-    drifted = finding(kind="drift", subject=HOSTILE)
+    drifted = finding(kind="drift", subject="income", columns=("income", HOSTILE))
     watched = seen(drift(HOSTILE, 0.5), drift("age", 0.1))
     waiting = Waiting(1234, 900.0)
     return exposition("credit", [watched], [missed, kept], [missed, drifted], waiting, 1000.0)
@@ -82,6 +85,7 @@ def test_drift_findings_outcomes_and_the_log_have_theirs(content):
     assert found["loopline_findings_open", "production", "fairness"] == 0
     assert found["loopline_labels_coverage", "production", "3"] == 0.75
     assert found["loopline_window_predictions", "production", "3"] == 900
+    assert found["loopline_estimated", "production", "roc_auc", "3"] == 0.66
     assert found[("loopline_log_waiting_bytes",)] == 1234
     assert found[("loopline_log_waiting_seconds",)] == 100
     assert found[("loopline_watch_timestamp_seconds",)] == 1000
@@ -121,5 +125,5 @@ def test_every_gauge_is_in_the_reference(content):
     text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
 
     names = {name for name, *_ in read(content)}
-    assert len(names) == 11
+    assert len(names) == 12
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []

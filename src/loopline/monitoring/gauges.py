@@ -57,6 +57,16 @@ def exposition(
             {_promise(one): float(one.status != OPEN) for one in promises},
         ),
         _gauge(
+            "estimated",
+            "What a metric is to be expected to come to, before outcomes are known.",
+            {
+                (*_place(own, one), ("metric", name)): estimate.value
+                for one in watched
+                if one.estimation is not None
+                for name, estimate in one.estimation.metrics.items()
+            },
+        ),
+        _gauge(
             "drift_psi",
             "Population stability index of the worst columns against their reference.",
             {_column(own, one, each): each.figures["psi"] for one, each in _worst(watched)},
@@ -122,8 +132,12 @@ def _worst(watched: Iterable[Watched]) -> list[tuple[Watched, Drift]]:
 
 
 def _is_open(findings: Iterable[Finding], one: Watched, column: str) -> bool:
-    place = ("drift", column, one.environment, one.version)
-    return any((f.kind, f.subject, f.environment, f.version) == place for f in findings)
+    place = ("drift", one.environment, one.version)
+    return any(
+        (found.kind, found.environment, found.version) == place
+        and column in (found.subject, *found.columns)
+        for found in findings
+    )
 
 
 def _findings(

@@ -14,8 +14,9 @@ from sqlalchemy import func, select
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import ColumnCounts
 from loopline.errors import BundleRefusedError, UnknownVersionError
-from loopline.monitoring import drift, fold, goals, hours, performance, service
+from loopline.monitoring import drift, estimation, fold, goals, hours, performance, service
 from loopline.monitoring.drift import Drift
+from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.hours import INPUT, OUTPUT
 from loopline.monitoring.labels import Labels
@@ -49,6 +50,8 @@ class Point:
     """None without any label."""
     is_mature: bool
     """Whether the outcomes are as many as the contract asks for."""
+    estimated: Estimation | None = None
+    """What outcomes were to be expected, known or not; None where the version cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,15 @@ class _Reader:
                     service=served,
                     performance=performed,
                     is_mature=performed is not None and performed.labels >= minimum.minimum_labels,
+                    estimated=self._estimate(reference, counted, window) if judged else None,
                 )
+
+    def _estimate(
+        self, reference: Reference, counted: dict[tuple[str, str], hours.Counts], window: Window
+    ) -> Estimation | None:
+        if performance.misfit(self._contract.problem, reference.signature) is not None:
+            return None
+        return estimation.measure(self._contract, reference, counted, window)
 
     def _perform(
         self, environment: str, reference: Reference, window: Window

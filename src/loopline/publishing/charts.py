@@ -33,6 +33,11 @@ _LETTER = 5.6
 """Pixels that a letter of a mark's label takes, generously."""
 _WHOLE = "format(datum.value, '~s')"
 """Labels of an axis of amounts: 0, 50k, 1.5M."""
+_ROOM = 24
+"""Letters that lie side by side under a small chart."""
+_TIMES = {"year": "%Y", "quarter": "%B", "month": "%B", "week": "%b %d", "date": "%b %d",
+          "hours": "%H:%M", "minutes": "%H:%M"}  # fmt: skip
+"""Labels of an axis of time, by the step between them."""
 _LONGEST = 26
 """Characters of a name on an axis."""
 
@@ -88,6 +93,18 @@ class Value:
     """False: drawn hollow, for it rests on little."""
 
 
+@dataclass(frozen=True)
+class Band:
+    """Between which values something was expected, at one time."""
+
+    at: int
+    """Milliseconds since 1970."""
+    series: str
+    low: float
+    high: float
+    told: str = ""
+
+
 def vega_lite() -> str:
     """Return the version of Vega-Lite that Altair writes, as the renderer names it."""
     import altair as alt
@@ -95,7 +112,7 @@ def vega_lite() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
-def over_time(
+def over_time(  # noqa: PLR0913 - by name
     values: Sequence[Value],
     marks: Sequence[Mark] = (),
     *,
@@ -103,8 +120,12 @@ def over_time(
     style: str = ",~r",
     width: int = WIDE,
     is_log: bool = False,
+    bands: Sequence[Band] = (),
 ) -> dict[str, Any]:
-    """Lines over time, one a series, with what happened as marks on the axis."""
+    """Lines over time, one a series, with what happened as marks on the axis.
+
+    `bands` are drawn behind the lines, in the colour of their series.
+    """
     import altair as alt
 
     names = list(dict.fromkeys(one.series for one in values))
@@ -126,7 +147,7 @@ def over_time(
         ],
     )  # fmt: skip
     lines = base.mark_line(strokeWidth=1.8).encode(color=color, strokeDash=dash)
-    layers = [*_marks(marks, rows, width), lines]
+    layers = [*_marks(marks, rows, width), *_bands(bands, unit, style, color), lines]
     for is_firm in (True, False):
         dots = [row for row in rows if row["dotted"] and row["firm"] == is_firm]
         if dots:
@@ -137,6 +158,33 @@ def over_time(
                 else plain.mark_point(filled=False, size=24, strokeWidth=1.3, opacity=1)
             )
     return _finish(alt.layer(*layers), width, lanes=2 if marks else 0)
+
+
+def _bands(bands: Sequence[Band], unit: str, style: str, color: "alt.Color") -> "list[alt.Chart]":
+    import altair as alt
+
+    if not bands:
+        return []
+    rows = [
+        {"at": one.at, "series": one.series, "low": one.low, "high": one.high, "told": one.told,
+         "when": _when(one.at), "shown": f"{spell(one.low, style)} to {spell(one.high, style)}"}
+        for one in bands
+    ]  # fmt: skip
+    shape = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_area(fillOpacity=0.2, strokeOpacity=0, opacity=1)
+        .encode(
+            x=_time(),
+            y="low:Q",
+            y2="high:Q",
+            color=color,
+            tooltip=[
+                alt.Tooltip("when:N", title="when"), alt.Tooltip("series:N", title="of"),
+                alt.Tooltip("shown:N", title=f"expected {unit}"), alt.Tooltip("told:N", title="on"),
+            ],
+        )
+    )  # fmt: skip
+    return [shape]
 
 
 def _decades(values: Sequence[Value]) -> list[float]:
@@ -281,7 +329,11 @@ def categories(shares: Sequence[tuple[str, float, float]], *, title: str) -> dic
             "name:N",
             sort=names,
             title=None,
-            axis=alt.Axis(labelAngle=-45, labelOverlap=False, labelLimit=80),
+            axis=alt.Axis(
+                labelAngle=0 if sum(map(len, names)) < _ROOM else -45,
+                labelOverlap=False,
+                labelLimit=80,
+            ),
         ),
         y=_share(),
         tooltip=[
@@ -301,6 +353,8 @@ def calibration(points: Sequence[Mapping[str, Any]], *, is_number: bool = False)
     ]
     values = [row[side] for row in rows for side in ("predicted", "observed")]
     low, high = (min(values), max(values)) if is_number else (0.0, 1.0)
+    if is_number:  # so that the outermost points are whole
+        low, high = low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0)
     scale = alt.Scale(domain=[low, high], nice=False)
     line = (
         alt.Chart(alt.Data(values=[{"a": low}, {"a": high}]))
@@ -319,7 +373,11 @@ def calibration(points: Sequence[Mapping[str, Any]], *, is_number: bool = False)
         size=alt.Size(
             "rows:Q", title="rows", scale=alt.Scale(range=[20, 300]),
             legend=alt.Legend(
-                orient="right", format=",.0f", values=_round(rows), symbolFillColor=_FAINT
+                orient="right",
+                offset=18,
+                format=",.0f",
+                values=_round(rows),
+                symbolFillColor=_FAINT,
             ),
         )
     )  # fmt: skip
@@ -401,7 +459,7 @@ def _short(name: str, longest: int = _LONGEST) -> str:
 def _time() -> "alt.X":
     import altair as alt
 
-    axis = alt.Axis(grid=False, labelOverlap=True, tickCount=8)
+    axis = alt.Axis(grid=False, labelOverlap=True, tickCount=8, format=_TIMES)
     return alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
 
 

@@ -4,8 +4,8 @@ Everything is read: the contract, the ledger's events, the counts by the hour, t
 Nothing is judged here that `monitoring` does not judge.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +15,13 @@ from loopline.contract.metrics import METRICS
 from loopline.contract.schema import Contract, Goal
 from loopline.evaluation.gates import limit
 from loopline.monitoring import history, labels
-from loopline.monitoring.findings import RESOLVED, Finding, spell
+from loopline.monitoring.findings import RESOLVED, Finding, Findings, spell
 from loopline.monitoring.history import History, Point
 from loopline.monitoring.reference import References
 from loopline.monitoring.windows import HOUR, Window
 from loopline.pipeline.workspace import Workspace
 from loopline.publishing import charts, shapes
-from loopline.publishing.charts import BASELINE, LIMIT, Chart, Mark, Value
+from loopline.publishing.charts import BASELINE, LIMIT, Band, Chart, Mark, Value
 from loopline.registry.release import Release
 from loopline.response.rules import COOLING, Action
 
@@ -74,6 +74,7 @@ def gather(workspace: Workspace, now: datetime) -> Past:
     events = workspace.ledger.events(
         kinds=["release.written", "action.taken", *_FINDINGS],
     )
+    opened = Findings(workspace.ledger).open()
     until = now.astimezone(UTC).isoformat()
     events = [event for event in events if event.at[:19] <= until[:19]]
     return Past(
@@ -100,7 +101,8 @@ def gather(workspace: Workspace, now: datetime) -> Past:
             if event.kind == "action.taken"
         ),
         stays=tuple(
-            _stays(
+            _acknowledged(opened, stay)
+            for stay in _stays(
                 [
                     (event.at, msgspec.convert(event.payload, Finding))
                     for event in events
@@ -112,6 +114,14 @@ def gather(workspace: Workspace, now: datetime) -> Past:
 
 
 _FINDINGS = ("finding.opened", "finding.updated", "finding.resolved")
+
+
+def _acknowledged(opened: Mapping[str, Finding], stay: Stay) -> Stay:
+    """Return a stay with what somebody said of it."""
+    known = opened.get(stay.finding.id)
+    if known is None or known.acknowledged is None or stay.closed is not None:
+        return stay
+    return replace(stay, finding=replace(stay.finding, acknowledged=known.acknowledged))
 
 
 def _stays(told: Sequence[tuple[str, Finding]]) -> list[Stay]:
@@ -150,7 +160,8 @@ def sections(past: Past, one: History) -> Iterator[Section]:
             "Promises over time",
             f"Each point is {span} of predictions, hollow with fewer outcomes than the "
             f"{past.contract.monitor.minimum_labels:,} that a judgement rests on. Red dashes are "
-            "the goal; grey ones what the baseline does on the same rows.",
+            "the goal; grey ones what the baseline does on the same rows. The band is where the "
+            "figure was to be expected before any outcome was known (95 %).",
             tuple(_goals(past, one, marks)),
         ),
         Section("Money", "", tuple(_money(past, one, marks))),
@@ -172,7 +183,7 @@ def sections(past: Past, one: History) -> Iterator[Section]:
         Section(
             "Outcomes",
             "Predictions whose outcome is known. Outcomes come late, so the newest are few.",
-            tuple(_coverage(one, marks, span)),
+            tuple(_coverage(one, marks)),
         ),
         Section("Service", "By the time of arrival.", tuple(_service(past, one, marks))),
         Section(
@@ -192,8 +203,16 @@ def _span(one: History) -> str:
     return "an hour" if one.hours == 1 else f"{one.hours} hours"
 
 
+def _per(one: History) -> str:
+    return _span(one).removeprefix("a ").removeprefix("an ")
+
+
 def _start(window: Window) -> int:
     return window.first * HOUR // 1000
+
+
+def _end(window: Window) -> int:
+    return window.last * HOUR // 1000
 
 
 def _middle(window: Window) -> int:
@@ -240,8 +259,33 @@ def _goals(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
             continue
         seen.add(goal.metric)
         values = list(_goal(past, one, goal))
+        bands = list(_expected(past, one, goal))
+        if bands and not any(value.series not in (LIMIT, BASELINE) for value in values):
+            values = [*_alone(past, one, goal), *values]
         if any(value.series not in (LIMIT, BASELINE) for value in values):
-            yield _goal_chart(past, one, goal, values, marks)
+            yield _goal_chart(past, one, goal, values, bands, marks)
+
+
+def _expected(past: Past, one: History, goal: Goal) -> Iterator[Band]:
+    """Yield between which values a goal's figure was to be expected, outcomes known or not."""
+    for point in one.points:
+        found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
+        if found is not None and point.estimated is not None:
+            told = f"{point.estimated.rows:,} predictions, before any outcome"
+            name = _name(past, point.version)
+            alone = len(one.points) == 1
+            ends = (_start(point.window), _end(point.window)) if alone else (_middle(point.window),)
+            yield from (Band(at, name, found.low, found.high, told) for at in ends)
+
+
+def _alone(past: Past, one: History, goal: Goal) -> Iterator[Value]:
+    """Yield the estimates themselves, hollow, where no outcome is known at all."""
+    for point in one.points:
+        found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
+        if found is not None:
+            told = f"an estimate on {point.rows:,} predictions"
+            name = _name(past, point.version)
+            yield Value(_middle(point.window), name, found.value, told, is_firm=False)
 
 
 def _goal(past: Past, one: History, goal: Goal) -> Iterator[Value]:
@@ -262,41 +306,58 @@ def _goal(past: Past, one: History, goal: Goal) -> Iterator[Value]:
             others[at] = Value(at, BASELINE, baseline, found.baseline or "")
         if not is_relative or baseline is not None:
             limits[at] = Value(at, LIMIT, limit(condition, amount, baseline), "")
-    yield from (*versions, *others.values(), *limits.values())
+    yield from (*versions, *_whole(one, others), *_whole(one, limits))
+
+
+def _whole(one: History, values: Mapping[int, Value]) -> list[Value]:
+    """Return a line's points; of a single one two, for no line goes through one."""
+    if len(values) != 1 or not one.points:
+        return list(values.values())
+    [value] = values.values()
+    window = one.points[0].window
+    return [replace(value, at=at) for at in (_start(window), _end(window))]
 
 
 def _goal_chart(
-    past: Past, one: History, goal: Goal, values: list[Value], marks: Sequence[Mark]
+    past: Past,
+    one: History,
+    goal: Goal,
+    values: list[Value],
+    bands: list[Band],
+    marks: Sequence[Mark],
 ) -> Chart:
     [(condition, amount)] = goal.conditions.items()
     unit = goal.metric
     if METRICS[goal.metric].needs_costs and past.currency:
         unit = f"{past.currency} per prediction"
     asked = f"{condition.replace('_', ' ')} {amount}"
-    rows = []
-    for point in one.points:
-        found = point.performance
-        if found is None or goal.metric not in found.metrics:
-            continue
-        baseline = found.baseline_metrics.get(goal.metric)
-        rows.append(
-            (
-                f"{point.window.start:%Y-%m-%d %H:%M}",
-                _name(past, point.version),
-                spell(goal.metric, found.metrics[goal.metric], past.currency),
-                "" if baseline is None else spell(goal.metric, baseline, past.currency),
-                f"{found.labels:,}",
-            )
-        )
+    rows = tuple(_goal_row(past, point, goal.metric) for point in one.points)
     own = [value for value in values if value.series not in (LIMIT, BASELINE)]
     low, high = min(value.value for value in own), max(value.value for value in own)
     return Chart(
         title=f"{goal.metric}: {asked}",
         alt=f"{goal.metric} over time, between {spell(goal.metric, low, past.currency)} and "
         f"{spell(goal.metric, high, past.currency)}; the goal is {asked}.",
-        spec=charts.over_time(values, marks, unit=unit),
-        head=("from", "version", goal.metric, "baseline", "outcomes"),
-        rows=tuple(rows),
+        spec=charts.over_time(values, marks, unit=unit, bands=bands),
+        head=("from", "version", goal.metric, "expected", "baseline", "outcomes"),
+        rows=rows,
+    )
+
+
+def _goal_row(past: Past, point: Point, metric: str) -> tuple[str, ...]:
+    def told(value: float | None) -> str:
+        return "" if value is None else spell(metric, value, past.currency)
+
+    found = point.performance
+    estimate = None if point.estimated is None else point.estimated.metrics.get(metric)
+    expected = "" if estimate is None else f"{told(estimate.low)} to {told(estimate.high)}"
+    return (
+        f"{point.window.start:%Y-%m-%d %H:%M}",
+        _name(past, point.version),
+        told(None if found is None else found.metrics.get(metric)),
+        expected,
+        told(None if found is None else found.baseline_metrics.get(metric)),
+        f"{0 if found is None else found.labels:,}",
     )
 
 
@@ -333,7 +394,7 @@ def _money(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
     word = "less" if sum_ >= 0 else "more"
     summed = f"{abs(sum_):,.0f} {currency} {word} than the baseline"
     yield Chart(
-        title=f"Saved against the baseline, {currency} per {_span(one).removeprefix('a ')}",
+        title=f"Saved against the baseline, {currency} per {_per(one)}",
         alt=f"What the model's answers saved over time: {summed} in all.",
         spec=charts.bars_over_time(_by_sign(saved), one.hours, marks, unit=currency),
         head=("from", "version", f"cost, {currency}", f"baseline, {currency}", "saved"),
@@ -405,7 +466,7 @@ def _calibration(past: Past, one: History) -> Iterator[Chart]:
             for each in found.calibration
         ),
         note=f"{found.labels:,} outcomes, {found.window}. On the dashed line both are equal; above "
-        "it more came true than was predicted.",
+        f"it {'outcomes were higher' if is_number else 'more came true'} than predicted.",
     )  # fmt: skip
 
 
@@ -428,7 +489,6 @@ def _fairness(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart
                 ]
                 if measured[key] is not None:
                     gaps.append(Value(at, key, measured[key], told))
-                    gaps.append(Value(at, LIMIT, float(needed or 0.0)))
                 rows += [
                     (f"{point.window.start:%Y-%m-%d %H:%M}", _name(past, point.version),
                      str(each["group"]), spell(rule.metric, each["figure"], past.currency),
@@ -447,6 +507,8 @@ def _fairness(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart
             rows=tuple(rows),
         )
         if gaps:
+            bounds = {each.at: Value(each.at, LIMIT, float(needed or 0.0)) for each in gaps}
+            gaps += _whole(one, bounds)
             asked = f"{'at least' if key == 'ratio' else 'at most'} {needed:g}"
             worst = (min if key == "ratio" else max)(
                 each.value for each in gaps if each.series == key
@@ -465,7 +527,7 @@ def _continuous(values: Sequence[Value]) -> list[Value]:
     return list({(one.at, one.series): one for one in values}.values())
 
 
-def _coverage(one: History, marks: Sequence[Mark], span: str) -> Iterator[Chart]:
+def _coverage(one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
     values, rows = [], []
     total = known = 0
     merged: dict[Window, tuple[int, int]] = {}
@@ -482,7 +544,7 @@ def _coverage(one: History, marks: Sequence[Mark], span: str) -> Iterator[Chart]
         known, total = known + labelled, total + predictions
     if total:
         yield Chart(
-            title=f"Predictions per {span.removeprefix('a ')}",
+            title=f"Predictions per {_per(one)}",
             alt=f"Predictions over time: {total:,}, of which {known:,} have an outcome "
             f"({known / total:.0%}).",
             spec=charts.bars_over_time(values, one.hours, marks, unit="predictions"),
@@ -522,8 +584,8 @@ def _service(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]
     asked = ""
     for name, seconds in limits.items():
         asked = f"; the goal is {name} at most {seconds * 1000:g} ms"
-        ends = {min(each.at for each in latency), max(each.at for each in latency)}
-        latency += [Value(at, LIMIT, seconds * 1000) for at in sorted(ends)] if latency else []
+        bounds = {each.at: Value(each.at, LIMIT, seconds * 1000) for each in latency}
+        latency += _whole(one, bounds)
         break  # one red line is a limit, two are a riddle; the table of promises has all
     if latency:
         yield Chart(
