@@ -18,7 +18,16 @@ from loopline.data.conforming import Conformed, conform, infer_types
 from loopline.data.row_sql import evaluate, parse
 from loopline.errors import ValidationError
 
-__all__ = ["CheckResult", "Validation", "conform", "infer_types", "validate"]
+__all__ = [
+    "CheckResult",
+    "RowCheck",
+    "Validation",
+    "conform",
+    "examine",
+    "infer_types",
+    "row_checks",
+    "validate",
+]
 
 _EXAMPLES = 5
 _MASK = "***"
@@ -60,10 +69,14 @@ class Validation:
     quarantine: pl.DataFrame
     """Rows that fail a blocking check, as text: the source's own where it could not be read;
     `_row` from 1, and `_failed` says which checks."""
+    refusal: str | None = None
+    """Why the data must not be used at all."""
 
 
 @dataclass(frozen=True)
-class _RowCheck:
+class RowCheck:
+    """One check of single rows."""
+
     name: str
     column: str | None
     on_fail: OnFail
@@ -78,6 +91,14 @@ def validate(conformed: Conformed, contract: Contract, now: datetime) -> Validat
     Raises:
         ValidationError: a blocking check of the whole fails, or no row is left; with all reasons.
     """
+    found = examine(conformed, contract, now)
+    if found.refusal is not None:
+        raise ValidationError(found.refusal)
+    return found
+
+
+def examine(conformed: Conformed, contract: Contract, now: datetime) -> Validation:
+    """Check every row and the whole, and refuse nothing."""
     frame = conformed.frame
     results: list[CheckResult] = []
     bad: dict[int, list[str]] = {}
@@ -90,12 +111,13 @@ def validate(conformed: Conformed, contract: Contract, now: datetime) -> Validat
     good, quarantine = _part(conformed, bad)
     whole = list(_whole(frame, good, contract, now))
     blocking = [str(check) for check in whole if check.on_fail == "block" and not check.passed]
+    refusal = None
     if blocking:
-        raise ValidationError("The data fails what must hold:\n  " + "\n  ".join(blocking))
-    if good.is_empty():
+        refusal = "The data fails what must hold:\n  " + "\n  ".join(blocking)
+    elif good.is_empty():
         failed = [str(check) for check in results if not check.passed]
-        raise ValidationError("No row passes the blocking checks:\n  " + "\n  ".join(failed))
-    return Validation((*results, *whole), good, quarantine)
+        refusal = "No row passes the blocking checks:\n  " + "\n  ".join(failed)
+    return Validation((*results, *whole), good, quarantine, refusal)
 
 
 def _unreadable(
@@ -122,7 +144,7 @@ def _unreadable(
 def _failing(conformed: Conformed, contract: Contract) -> Iterator[tuple[CheckResult, np.ndarray]]:
     """Yield the outcome of each check of single rows."""
     frame = conformed.frame
-    checks = [*_column_checks(conformed, contract), *_rules(conformed, contract)]
+    checks = row_checks(conformed, contract)
     sums = [check.fails.sum().alias(str(place)) for place, check in enumerate(checks)]
     counts = frame.lazy().select(sums).collect().row(0) if sums else ()
     failing = [check for check, failed in zip(checks, counts, strict=True) if failed]
@@ -146,7 +168,12 @@ def _failing(conformed: Conformed, contract: Contract) -> Iterator[tuple[CheckRe
         )
 
 
-def _column_checks(conformed: Conformed, contract: Contract) -> Iterator[_RowCheck]:
+def row_checks(conformed: Conformed, contract: Contract) -> list[RowCheck]:
+    """Return the contract's checks of single rows, for the rows of `conformed`."""
+    return [*_column_checks(conformed, contract), *_rules(conformed, contract)]
+
+
+def _column_checks(conformed: Conformed, contract: Contract) -> Iterator[RowCheck]:
     for name, kind in conformed.types.items():
         column, value = _column(contract, name), pl.col(name)
         shows = (name,)
@@ -157,14 +184,14 @@ def _column_checks(conformed: Conformed, contract: Contract) -> Iterator[_RowChe
             ):
                 if limit is not None:
                     fails = beyond(value, limit)
-                    yield _RowCheck(f"{bound} {limit:g}", name, column.on_fail, fails, shows)
+                    yield RowCheck(f"{bound} {limit:g}", name, column.on_fail, fails, shows)
         if column.categories is not None and kind != "time":
             listed = f"categories {', '.join(column.categories[:8])}"
             fails = ~value.is_in(_allowed(column.categories, kind))
-            yield _RowCheck(listed, name, column.on_fail, fails, shows)
+            yield RowCheck(listed, name, column.on_fail, fails, shows)
         if name == contract.data.key:
             fails = ~value.is_first_distinct() | value.is_null()
-            yield _RowCheck("unique key", name, column.on_fail, fails, shows)
+            yield RowCheck("unique key", name, column.on_fail, fails, shows)
 
 
 def _allowed(categories: list[str], kind: str) -> list[Any]:
@@ -174,7 +201,7 @@ def _allowed(categories: list[str], kind: str) -> list[Any]:
     return [text == "true" for text in texts] if kind == "boolean" else texts
 
 
-def _rules(conformed: Conformed, contract: Contract) -> Iterator[_RowCheck]:
+def _rules(conformed: Conformed, contract: Contract) -> Iterator[RowCheck]:
     for check in contract.data.checks:
         if check.rule is None:
             continue
@@ -182,7 +209,7 @@ def _rules(conformed: Conformed, contract: Contract) -> Iterator[_RowCheck]:
         used = {name: conformed.types[name] for name in rule.columns}
         outcome = evaluate(rule.steps, from_frame(conformed.frame, used), conformed.frame.height)
         fails = pl.lit(pl.Series(outcome == 0))
-        yield _RowCheck(f"rule {check.rule}", None, check.on_fail, fails, rule.columns)
+        yield RowCheck(f"rule {check.rule}", None, check.on_fail, fails, rule.columns)
 
 
 def _whole(

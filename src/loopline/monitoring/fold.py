@@ -25,10 +25,11 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Connection, select
 
-from loopline.contract.schema import NAME, Review
+from loopline.contract.schema import NAME, Contract
 from loopline.errors import BundleRefusedError, MonitoringError, StoreError, UnknownVersionError
 from loopline.monitoring import hours, labels
 from loopline.monitoring.drivers import Reasons
+from loopline.monitoring.quality import Checks
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import OWN, Stretch, gather, of_a_server, typed
 from loopline.serving import upload
@@ -119,19 +120,21 @@ class Fold:
         tables: Tables,
         database: Database,
         *,
-        review: Review | None = None,
+        contract: Contract | None = None,
         uploaded: Objects | None = None,
     ) -> None:
-        """`log` is the folder with a folder for each project; `review` says what is explained.
+        """`log` is the folder with a folder for each project.
 
-        `uploaded` is the store that has what other homes wrote.
+        `contract` says what is explained, and what of a request is checked; `uploaded` is the
+        store that has what other homes wrote.
         """
         self._log = log / project
         self._project = project
         self._reference = reference
         self._tables = tables
         self._database = database
-        self._reasons = Reasons(review)
+        self._reasons = Reasons(None if contract is None else contract.review)
+        self._checks = Checks(contract)
         self._uploaded = None if uploaded is None or uploaded.is_below(log.parent) else uploaded
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -342,7 +345,8 @@ class Fold:
             frames.append(own.with_columns(inputs))
             schema = pl.Schema({**frames[-1].schema, **schema})
             counts = hours.of_predictions(found, reference, place)
-            for cell, counted in [*counts.items(), *reasoned.cells.items()]:
+            failing = self._checks(found, reference.signature, place)
+            for cell, counted in [*counts.items(), *reasoned.cells.items(), *failing.items()]:
                 cells[cell] = hours.plus(cells.get(cell), counted)
         return pl.concat(frames, how="diagonal") if frames else None, cells
 

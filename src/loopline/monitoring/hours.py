@@ -24,6 +24,7 @@ from loopline.store.database import Database, counts
 
 INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
 NOTES, GROUPS, IMPORTANCE = "notes", "groups", "importance"
+CHECKS = "checks"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
 those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves,
 `groups` how many predictions fell into each group whose errors are known from validation rows."""
@@ -32,7 +33,7 @@ SCORED = {f"scored {actual}{said}": (actual, said) for actual in (0, 1) for said
 CONFUSION = "confusion"
 """The slice of known outcomes by truth, answer and the value of a column: plain numbers."""
 OUTCOMES = (*SCORED, CONFUSION)
-_TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CONFUSION})
+_TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CHECKS, CONFUSION})
 """Slices that are plain numbers by name."""
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
@@ -137,7 +138,7 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
             new.append({**row, "payload": _encode(counted)})
         else:
             row = {f"the_{name}": value for name, value in row.items()}
-            changed.append({**row, "payload": _encode(plus(_decode(cell.slice, before), counted))})
+            changed.append({**row, "payload": _encode(plus(decode(cell.slice, before), counted))})
     if new:
         connection.execute(counts.insert(), new)
     if changed:
@@ -175,7 +176,7 @@ def move(
     add(connection, project, added)
     known = _stored(connection, project, removed, outcomes=True)
     for cell, counted in removed.items():
-        left = _less(_decode(cell.slice, known[cell]), counted)
+        left = _less(decode(cell.slice, known[cell]), counted)
         row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
         mine = [counts.c[name] == value for name, value in row.items()]
         if left is None:
@@ -240,7 +241,7 @@ def series(
     )
     with database.read() as connection:
         rows = connection.execute(query).all()
-    return {row.hour // HOUR: _decode(kind, row.payload) for row in rows}
+    return {row.hour // HOUR: decode(kind, row.payload) for row in rows}
 
 
 def _rows(
@@ -293,7 +294,8 @@ def _encode(counted: Counts) -> bytes:
     return counted.to_bytes()
 
 
-def _decode(kind: str, payload: bytes) -> Counts:
+def decode(kind: str, payload: bytes) -> Counts:
+    """Return what a row of counts of the slice `kind` holds."""
     if kind in _TOLD:
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
     return ColumnCounts.from_bytes(payload)

@@ -16,6 +16,7 @@ from loopline.monitoring import (
     goals,
     hours,
     performance,
+    quality,
     service,
     tallied,
 )
@@ -104,6 +105,9 @@ class Survey:
         self._database = database
         self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
         self._ledger = ledger
+        self._failing: dict[tuple[str, str], float] = {}
+        self._checked = 0
+        """The last event that said so."""
         self._read: tuple[datetime, list[Event]] | None = None
         self._estimated: dict[tuple[str, int, bool], tuple[object, Estimation | None]] = {}
 
@@ -149,6 +153,7 @@ class Survey:
             ),
         )
         judged += drivers.judge(subject, reference, counted, window)
+        judged += quality.judge(contract, subject, counted, self._usual_quality(), window)
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)
@@ -174,6 +179,13 @@ class Survey:
             compared=self._compare(environment, reference, known, window),
             held=None if self._estimates is None else self._estimates.held(environment, version),
         ), judged
+
+    def _usual_quality(self) -> Mapping[tuple[str, str], float]:
+        """Return what share of the training rows failed each check, in the newest run."""
+        if self._ledger is not None:
+            found, self._checked = quality.usual(self._ledger, self._checked)
+            self._failing = found or self._failing
+        return self._failing
 
     def _drift(
         self,

@@ -16,6 +16,7 @@ import numpy as np
 
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import Profile, count_arrays
+from loopline.data import quality
 from loopline.data.columns import Columns, from_frame
 from loopline.data.conforming import conform
 from loopline.data.leakage import leakage
@@ -23,8 +24,8 @@ from loopline.data.snapshots import Snapshot, freeze, load
 from loopline.data.sources.base import describe, fields, read
 from loopline.data.splits import split
 from loopline.data.target import truth
-from loopline.data.validation import CheckResult, validate
-from loopline.errors import PlanRefusedError
+from loopline.data.validation import CheckResult, examine
+from loopline.errors import PlanRefusedError, ValidationError
 from loopline.evaluation import behaviour, expectation, page
 from loopline.evaluation.costs import choose_threshold
 from loopline.evaluation.exam import Candidates, Exam, Proofs, evaluate
@@ -47,9 +48,13 @@ from loopline.pipeline.workspace import Workspace
 from loopline.registry.promotion import release_to_dev
 from loopline.registry.versions import ModelVersion
 from loopline.training import baselines
+from loopline.training.features import sign
 from loopline.training.material import Material
 from loopline.training.run import Run, Trained, record, train
 from loopline.training.threads import one_thread
+
+_FEATURE_ROWS = 20_000
+"""Of the training rows, about so many are looked at as a model sees them."""
 
 Progress = Callable[[str, str], None]
 """Called with a stage and what it says."""
@@ -155,7 +160,11 @@ def _data(
     source = describe(contract.data.source)
     progress("data", f"reading {source}")
     conformed = conform(read(contract, workspace.root, workspace.settings), contract)
-    validation = validate(conformed, contract, now)
+    validation = examine(conformed, contract, now)
+    tallies = quality.of_source(validation.checks, conformed.frame.height)
+    if validation.refusal is not None:
+        quality.record(workspace.ledger, tallies, source, now)
+        raise ValidationError(validation.refusal)
     failed = sum(not check.passed for check in validation.checks)
     progress(
         "check",
@@ -189,7 +198,19 @@ def _data(
     for leak in leaks:
         progress("split", leak)
     material = Material(contract, snapshot, columns, snapshot.columns, target, parts)
+    tallies += quality.tally("snapshot", frame, snapshot.columns, contract)
+    tallies += quality.tally("training", frame[parts.train], snapshot.columns, contract)
+    quality.record(workspace.ledger, [*tallies, *_of_features(material)], snapshot.id, now)
     return material, validation.checks, leaks
+
+
+def _of_features(material: Material) -> list[quality.Tally]:
+    """Check what a model sees of the training rows, or of many of them."""
+    signature = sign(material)
+    every = max(len(material.training) // _FEATURE_ROWS, 1)
+    rows = material.rows(material.training[::every])
+    names = [feature.name for feature in signature.features]
+    return quality.of_features(names, matrix(signature, rows)) if names else []
 
 
 @dataclass(frozen=True)

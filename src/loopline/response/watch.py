@@ -91,7 +91,7 @@ class Watch:
             self._references,
             workspace.tables,
             workspace.database,
-            review=contract.review,
+            contract=contract,
             uploaded=workspace.objects,
         )
         self._survey = Survey(
