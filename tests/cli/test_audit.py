@@ -35,7 +35,8 @@ def test_an_untouched_project_holds_and_lists_who_did_what(credit_project: Path)
     kinds = [row["kind"] for row in listed]
     assert held == {"holds": True, "events": len(listed), "releases": 1}
     assert kinds == [
-        "snapshot.frozen", "run.finished", "key.created", "version.registered", "release.written",
+        "snapshot.frozen", "data.checked", "run.finished", "key.created", "version.registered",
+        "release.written",
     ]  # fmt: skip
     assert {row["actor"] for row in listed} == {"ada"}
 
@@ -45,12 +46,12 @@ def test_an_untouched_project_holds_and_lists_who_did_what(credit_project: Path)
     [
         ("UPDATE events SET actor = 'eve' WHERE number = 2", "content of event 2 was changed"),
         (
-            "UPDATE events SET payload = replace(payload, 'true', 'false') WHERE number = 4",
-            "content of event 4 was changed: version.registered about credit:1 by ada",
+            "UPDATE events SET payload = replace(payload, 'true', 'false') WHERE number = 5",
+            "content of event 5 was changed: version.registered about credit:1 by ada",
         ),
         ("UPDATE events SET at = '2020-01-01T00:00:00Z' WHERE number = 1", "event 1 was changed"),
         ("DELETE FROM events WHERE number = 3", "Event 3 is missing"),
-        ("DELETE FROM events WHERE number = 5", "Event 5 is missing"),
+        ("DELETE FROM events WHERE number = 6", "Event 6 is missing"),
     ],
 )
 def test_one_event_changed_in_the_database_is_named(

@@ -97,7 +97,10 @@ def of_features(names: Sequence[str], seen: np.ndarray) -> list[Tally]:
 
 def record(ledger: Ledger, tallies: Iterable[Tally], subject: str, now: datetime) -> None:
     """Keep what one run found; `subject` is its snapshot, or the source that was refused."""
-    ledger.append(CHECKED, subject, {"checks": [asdict(one) for one in tallies]}, now=now)
+    checks = [asdict(one) for one in tallies]
+    failing = sum(not one["passed"] for one in checks)
+    payload = {"asked": len(checks), "failing": failing, "checks": checks}
+    ledger.append(CHECKED, subject, payload, now=now)
 
 
 def recorded(payload: Any) -> list[Tally]:

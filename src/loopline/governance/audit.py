@@ -29,6 +29,7 @@ _TOLD: dict[str, str] = {
     "promotion.requested": "{environment}, needs {needed} approval(s)",
     "promotion.approved": "{environment}",
     "estimate.compared": "{environment}, {labels:,} outcomes of {rows:,} predictions",
+    "data.checked": "{failing:,} of {asked:,} checks fail",
     "labels.corrected": "{new:,} outcomes differ from what was said before",
 }
 """What is said of events that have no words of their own."""
