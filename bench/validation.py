@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bench.serving import Goal, Spread
+from bench.figures import Goal, Spread
 from loopline.contract.schema import Contract
 from loopline.data.quality import tally
 
 NUMBERS, CATEGORIES = 40, 10
-BOUNDED, GAPPED = 32, 7
+BOUNDED, GAPPED = 32, 6
 """Two limits each, and a limit of what is missing: with categories, key and rule 82 checks."""
 _VALUES = ("red", "green", "blue", "grey")
 _LOW, _HIGH, _GAPS = -3.0, 3.0, 0.05

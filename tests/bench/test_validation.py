@@ -8,7 +8,7 @@ def test_both_count_82_checks_alike(tmp_path):
 
     own, by_hand = by_loopline(file), by_one_pass(file)
 
-    assert len(own) == len(by_hand) == 82
+    assert len(own) == len(by_hand) == 82, (len(own), len(by_hand))
     assert sorted(own) == sorted(by_hand)
     assert sum(map(bool, own)) > 60
     assert len(contract().data.columns) == 50

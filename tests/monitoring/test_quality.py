@@ -99,8 +99,19 @@ WINDOW = Window(START, START + 2)
 
 def judged(failed: int, before: float, name: str = "minimum 18", rows: int = 1000) -> Any:
     counted = {(CHECKS, "age"): Counter({"rows": rows, name: failed})}
-    found = quality.judge(CONTRACT, SUBJECT, counted, {("age", name): before}, WINDOW)
+    found = quality.judge(CONTRACT, SUBJECT, SIGNATURE, counted, {("age", name): before}, WINDOW)
     return {one.subject: one for one in found}
+
+
+def test_a_check_that_nothing_fails_any_more_is_judged_too() -> None:
+    counted = {(CHECKS, "age"): Counter(rows=10)}  # sums leave zeros out
+
+    found = quality.judge(CONTRACT, SUBJECT, SIGNATURE, counted, {}, WINDOW)
+
+    assert [(one.subject, one.status) for one in found] == [
+        ("age: minimum 18", "resolved"),
+        ("age: missing at most 0.5", "resolved"),
+    ]
 
 
 def test_requests_that_fail_more_than_training_rows_did_are_a_finding() -> None:

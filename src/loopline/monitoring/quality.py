@@ -26,7 +26,7 @@ from loopline.model.signature import Signature
 from loopline.monitoring import hours, labels
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.hours import CHECKS, Cell, Counts
-from loopline.monitoring.segments import Typed
+from loopline.monitoring.segments import DTYPES, Typed
 from loopline.monitoring.windows import HOUR, Window
 from loopline.pipeline.workspace import Workspace
 from loopline.store.database import Database, counts
@@ -112,6 +112,19 @@ class Checks:
         return cells
 
 
+def asked(contract: Contract, signature: Signature) -> dict[str, list[str]]:
+    """Return the checks that are asked of requests, by column; those of rules under ""."""
+    types = {each.name: each.type for each in signature.inputs if each.logged}
+    nothing = pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})
+    found: dict[str, list[str]] = {}
+    for check in row_checks(Conformed(nothing, dict(types), {}), _without_key(contract, types)):
+        found.setdefault(check.column or "", []).append(check.name)
+    for name, column in contract.data.columns.items():
+        if column.missing_at_most is not None and name in types:
+            found.setdefault(name, []).append(_missing(contract, name))
+    return found
+
+
 def _missing(contract: Contract, name: str) -> str:
     limit = contract.data.columns[name].missing_at_most
     return f"missing at most {limit:.4g}"
@@ -150,19 +163,20 @@ def usual(ledger: Ledger, after: int = 0) -> tuple[dict[tuple[str, str], float],
 def judge(
     contract: Contract,
     subject: Subject,
+    signature: Signature,
     counted: Mapping[tuple[str, str], Counts],
     before: Mapping[tuple[str, str], float],
     window: Window,
 ) -> list[Finding]:
     """Judge the share of requests that fail each check beside that of the training rows."""
-    found = []
+    found, names = [], asked(contract, signature)
     for (kind, column), each in counted.items():
         if kind != CHECKS or not isinstance(each, Counter):
             continue
         rows = each[_ROWS]
         if rows < contract.monitor.minimum_rows:
             continue
-        for name in sorted(set(each) - {_ROWS}):
+        for name in names.get(column, ()):
             share = each[name] / rows
             limit = _limit(name, before.get((column, name), 0.0), rows)
             what = f"{column}: {name}" if column else name
@@ -207,13 +221,13 @@ def report(
 ) -> list[Quality]:
     """Return every check at every stage: source, snapshot, features, training, serving, feedback.
 
-    `signature` is that of the version whose classes outcomes must have; without one outcomes are
-    not looked at.
+    `signature` is that of the newest version, which says what callers send and what outcomes may
+    be; without one neither is looked at.
     """
     found = list(_of_runs(ledger))
     before, _ = usual(ledger)
-    found += _of_serving(contract, database, before, now)
     if signature is not None:
+        found += _of_serving(contract, database, signature, before, now)
         found += _of_feedback(contract, tables, signature)
     return found
 
@@ -272,6 +286,7 @@ def _trend(history: tuple[Point, ...]) -> str:
 def _of_serving(
     contract: Contract,
     database: Database,
+    signature: Signature,
     before: Mapping[tuple[str, str], float],
     now: datetime,
 ) -> Iterable[Quality]:
@@ -282,9 +297,9 @@ def _of_serving(
         if hour < end:
             windows = sums.setdefault((environment, column), {})
             windows.setdefault((end - 1 - hour) // length, Counter()).update(counted)
+    names = asked(contract, signature)
     for (environment, column), windows in sums.items():
-        newest = min(windows)
-        for name in sorted(set(windows[newest]) - {_ROWS}):
+        for name in names.get(column, ()):
             history = tuple(
                 Point(_iso(end - (back + 1) * length), part[_ROWS], part[name])
                 for back, part in sorted(windows.items(), reverse=True)

@@ -153,7 +153,9 @@ class Survey:
             ),
         )
         judged += drivers.judge(subject, reference, counted, window)
-        judged += quality.judge(contract, subject, counted, self._usual_quality(), window)
+        judged += quality.judge(
+            contract, subject, reference.signature, counted, self._usual_quality(), window
+        )
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
             judged += goals.of_service(contract, subject, served_so)
