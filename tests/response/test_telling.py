@@ -250,6 +250,21 @@ def test_who_follows_hears_once_that_it_has_passed(telling, alerted, ledger, fou
     assert len(told.alerts) == 1
 
 
+def test_who_follows_is_reminded_of_what_stands_and_the_ledger_is_not(telling, alerted, ledger):
+    alerted(to=("follower", "memory"))
+    follower, told = Told("follower", follows=True), Told()
+    one = telling(follower, told)
+    one.tell(NOON)
+    events = len(ledger.events())
+
+    for minute in (1, 2, 7):  # at once after a start, and then every five minutes
+        one.tell(NOON + timedelta(minutes=minute))
+
+    assert [[each.subject for each in alert.findings] for alert in follower.alerts] == [["age"]] * 3
+    assert len(told.alerts) == 1
+    assert len(ledger.events()) == events
+
+
 def test_a_channel_that_is_new_is_not_told_the_past(telling, alerted):
     alerted(to=("memory",))
     new = Told("new")

@@ -9,6 +9,7 @@ id, rather than never.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,6 +26,8 @@ from loopline.store.ledger import Event, Ledger, iso
 DELIVERED, FAILED, GIVEN_UP = "delivered", "failed", "given up"
 GIVE_UP = timedelta(days=3)
 """What could not be delivered for so long is let go, and said to be."""
+REMIND = timedelta(minutes=5)
+"""How often a channel that follows hears again what stands."""
 _FIRST_RETRY, _LAST_RETRY = timedelta(minutes=1), timedelta(minutes=30)
 _ACTOR = "loopline"
 _KINDS = (
@@ -57,6 +60,7 @@ class _Box:
     failed_at: datetime | None = None
     told: set[str] = field(default_factory=set)
     """Findings it was told of, which it was not told have passed."""
+    reminded_at: datetime | None = None
 
 
 class Telling:
@@ -82,7 +86,26 @@ class Telling:
             passed = self._passed(channel, box, now)
             if due or passed:
                 deliveries.append(self._deliver(channel, due, passed, now))
+            elif channel.follows:
+                self._remind(channel, box, now)
         return deliveries
+
+    def _remind(self, channel: Channel, box: _Box, now: datetime) -> None:
+        """Say again what stands: Alertmanager forgets it when it is started anew."""
+        known = [self._findings[name] for name in sorted(box.told) if name in self._findings]
+        standing = tuple(finding for finding in known if finding.status == OPEN)
+        if not standing or (box.reminded_at and now < box.reminded_at + REMIND):
+            return
+        box.reminded_at = now
+        text = "This still stands."
+        first = standing[0]
+        with suppress(ChannelError):  # nothing is lost: the next reminder says the same
+            channel.send(
+                Alert(
+                    self._contract.project, first.environment, first.version, "", text, standing,
+                    id=_message_id(channel.name, (), ()), at=iso(now),
+                )
+            )  # fmt: skip
 
     def held(self, now: datetime) -> int:
         """Return how many alerts wait for the end of quiet hours."""

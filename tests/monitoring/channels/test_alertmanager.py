@@ -66,12 +66,12 @@ def test_a_finding_is_one_alert_however_often_it_is_told_and_ends_when_it_has_pa
     now = datetime.now(UTC)
     began = (now - timedelta(hours=1)).isoformat().replace("+00:00", "Z")
     one = finding(found_at=began, subject='a "b"\nc', message="it drifted")
-    other = finding(found_at=began, subject="carrier", kind="goal")
+    other = finding(found_at=began, subject="latency_p99", kind="service")
     channel = Alertmanager(f"{router}/")
 
     channel.send(told(one, now))
-    channel.send(told(one, now + timedelta(seconds=1), is_urgent=False))
-    channel.send(told(other, now, is_urgent=True))
+    channel.send(told(one, now + timedelta(seconds=1), is_urgent=True))
+    channel.send(told(other, now))
     firing = {alert["labels"]["subject"]: alert for alert in shown(router)}
     ended = Alert("credit", "production", 3, "", "passed", (), at=datetime.now(UTC).isoformat(),
                   passed=(replace(one, status="resolved"),))  # fmt: skip
@@ -81,14 +81,14 @@ def test_a_finding_is_one_alert_however_often_it_is_told_and_ends_when_it_has_pa
             break
         time.sleep(0.1)
 
-    assert set(firing) == {'a "b" c', "carrier"}
+    assert set(firing) == {'a "b" c', "latency_p99"}
     first = firing['a "b" c']
     assert first["labels"]["alertname"] == "LooplineDrift"
     assert first["labels"]["severity"] == "ticket"
     assert first["annotations"]["summary"] == "it drifted"
     assert first["startsAt"][:16] == began[:16]
-    assert firing["carrier"]["labels"]["severity"] == "page"
-    assert [alert["labels"]["subject"] for alert in shown(router)] == ["carrier"]
+    assert firing["latency_p99"]["labels"]["severity"] == "page"
+    assert [alert["labels"]["subject"] for alert in shown(router)] == ["latency_p99"]
 
 
 def test_an_address_with_credentials_of_machines_is_not_posted_to(

@@ -56,7 +56,7 @@ def test_a_message_says_what_was_found_and_how_urgent_it_is(
 def test_a_place_that_refuses_is_an_error_without_its_address(server: Any) -> None:
     server.status = 500
 
-    with pytest.raises(ChannelError, match="all of 1 places") as refused:
+    with pytest.raises(ChannelError, match=r"to URL 1 of 1\.") as refused:
         Chat((f"json://127.0.0.1:{server.server_port}/s3cret",)).send(
             Alert("churn", "dev", 1, "drift", "it moved", ())
         )
@@ -67,3 +67,15 @@ def test_a_url_that_is_none_is_named_by_its_place_alone() -> None:
     with pytest.raises(SettingError, match=r"URL 2 of LOOPLINE_APPRISE \(nosuch://") as refused:
         Chat(("json://127.0.0.1/", "nosuch://s3cret@host"))
     assert "s3cret" not in str(refused.value)
+
+
+def test_tried_again_it_goes_only_where_it_is_not_yet(server: Any) -> None:
+    place = f"json://127.0.0.1:{server.server_port}"
+    chat = Chat((f"{place}/here", "json://127.0.0.1:1/gone"))
+    alert = Alert("churn", "dev", 1, "drift", "it moved", (), "m-1")
+
+    for _ in range(2):
+        with pytest.raises(ChannelError, match=r"to URL 2 of 2\."):
+            chat.send(alert)
+
+    assert len(server.received) == 1

@@ -66,7 +66,7 @@ class Server:
             word = line.decode().strip()
             self.said.append(word)
             verb = word.split(" ")[0].upper()
-            if self.refuses and verb == self.refuses:
+            if self.refuses and word.upper().startswith(self.refuses):
                 connection.sendall(b"550 no secrets: s3cret\r\n")
             elif verb == "EHLO":
                 offers = [b"AUTH PLAIN"]
@@ -241,3 +241,18 @@ def test_settings_that_are_none_are_refused_at_once(url, sender, to, why):
     with pytest.raises(SettingError, match=why) as refused:
         Email(url, sender, to)
     assert ":pw@" not in str(refused.value)
+
+
+def test_tried_again_it_goes_only_to_who_does_not_have_it_yet(serving):
+    server = serving()
+    server.refuses = "RCPT TO:<BO@"
+    mail = channel(server)
+
+    with pytest.raises(ChannelError, match="took the alert for 1 of 2 recipients"):
+        mail.send(ALERT)
+    server.refuses, server.said = "", []
+    mail.send(ALERT)
+
+    assert len(server.messages) == 2
+    recipients = [word for word in server.said if word.upper().startswith("RCPT")]
+    assert [word.split("<")[1].split(">")[0] for word in recipients] == ["bo@c.example"]

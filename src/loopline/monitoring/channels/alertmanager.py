@@ -18,6 +18,8 @@ __all__ = ["Alertmanager"]
 
 _LASTS = timedelta(days=30)
 """Without an end Alertmanager takes an alert for passed after five minutes."""
+_PAGES = ("service", "release")
+"""Kinds of findings of callers that are failed now."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -47,13 +49,13 @@ class Alertmanager:
     def send(self, alert: Alert) -> None:
         """Post what was found as firing, and what has passed as ended."""
         now = datetime.fromisoformat(alert.at)
-        told = [_told(alert, finding, now + _LASTS) for finding in alert.findings]
-        told += [_told(alert, finding, now) for finding in alert.passed]
+        told = [_told(finding, now + _LASTS) for finding in alert.findings]
+        told += [_told(finding, now) for finding in alert.passed]
         if told:
             self._poster.post(msgspec.json.encode(told))
 
 
-def _told(alert: Alert, finding: Finding, end: datetime) -> dict[str, Any]:
+def _told(finding: Finding, end: datetime) -> dict[str, Any]:
     return {
         "labels": {
             "alertname": f"Loopline{finding.kind.title()}",
@@ -62,12 +64,10 @@ def _told(alert: Alert, finding: Finding, end: datetime) -> dict[str, Any]:
             "version": str(finding.version),
             "kind": finding.kind,
             "subject": _CONTROL.sub(" ", finding.subject),
-            "severity": "page" if alert.is_urgent else "ticket",
+            # By what it is, not by what else is told with it: the end must have the same labels.
+            "severity": "page" if finding.kind in _PAGES else "ticket",
         },
-        "annotations": {
-            "summary": _CONTROL.sub(" ", finding.message),
-            "description": _CONTROL.sub(" ", alert.text),
-        },
+        "annotations": {"summary": _CONTROL.sub(" ", finding.message)},
         "startsAt": finding.found_at,
         "endsAt": end.isoformat(),
     }

@@ -63,10 +63,15 @@ class Email:
             raise SettingError("LOOPLINE_MAIL_TO names nobody. Write one address, or several.")
         self._password = password
         self._timeout = timeout_seconds
+        self._taken: tuple[str, set[str]] = ("", set())
+        """Of the last message: its id, and who has it."""
         self._trusted = trusted or ssl.create_default_context()
 
     def send(self, alert: Alert) -> None:
-        """Send one message to all recipients."""
+        """Send one message to all recipients; tried again, to those who do not have it yet."""
+        if self._taken[0] != alert.id:
+            self._taken = (alert.id, set())
+        left = [one for one in self._recipients if one not in self._taken[1]]
         message = EmailMessage()
         first = " ".join(alert.text.split())
         message["Subject"] = f"[{alert.project}] {first[:120]}"
@@ -81,7 +86,7 @@ class Email:
             with self._connected() as server:
                 if self._user is not None and self._password is not None:
                     server.login(self._user, self._password)
-                refused = server.send_message(message)
+                refused = server.send_message(message, to_addrs=[parseaddr(one)[1] for one in left])
         except (OSError, smtplib.SMTPException) as error:
             code = getattr(error, "smtp_code", None)
             status = f" {code}" if code else ""
@@ -89,8 +94,9 @@ class Email:
                 f"The alert was not taken by {self._host}: {type(error).__name__}{status}."
             ) from error
         if refused:
+            self._taken[1].update(one for one in left if parseaddr(one)[1] not in refused)
             raise ChannelError(
-                f"{self._host} took the alert for {len(self._recipients) - len(refused)} of "
+                f"{self._host} took the alert for {len(self._taken[1])} of "
                 f"{len(self._recipients)} recipients."
             )
 
