@@ -206,8 +206,11 @@ def _opened(root: Path) -> Project:
     return Project(root=root.resolve(), settings=settings)
 
 
-def make(root: Path, every: pl.DataFrame, reference: str) -> None:
-    """Make the project: trained on January to March, in production since April."""
+def make(root: Path, every: pl.DataFrame, reference: str, *, light: bool = False) -> None:
+    """Make the project: trained on January to March, in production since April.
+
+    `light` is for a part of the flights: one linear model, whose gate has no fairness rule.
+    """
     root.mkdir(parents=True)
     text = (resources.files("loopline.demo") / "loopline.yaml").read_text()
     monitor = (
@@ -221,6 +224,12 @@ def make(root: Path, every: pl.DataFrame, reference: str) -> None:
     text = text.replace("trials: 6", "trials: 2").replace(
         "rows_at_least: 10000", "rows_at_least: 1"
     )
+    if light:
+        text = re.sub(r"^fairness:\n(  .*\n)*", "", text, flags=re.MULTILINE)
+        text = re.sub(r"below_baseline_by: 5%", "at_most: 1000", text)
+        text = text.replace("[logistic, boosted_trees]", "[logistic]").replace(
+            "trials: 2", "trials: 1"
+        )
     (root / "loopline.yaml").write_text(text)
     (root / "flights").mkdir()
     for number in (1, 2, 3):
@@ -234,26 +243,26 @@ def make(root: Path, every: pl.DataFrame, reference: str) -> None:
     project.database.close()
 
 
-def days(first: datetime, last: datetime) -> Iterator[datetime]:
-    """Yield the ends of the days between."""
-    now = first + DAY
+def days(first: datetime, last: datetime, step: timedelta = DAY) -> Iterator[datetime]:
+    """Yield the ends of the days between, or of longer steps."""
+    now = first + step
     while now <= last:
         yield now
-        now += DAY
+        now += step
 
 
-def year(root: Path, every: pl.DataFrame, numbers: range) -> list[Month]:
+def year(root: Path, every: pl.DataFrame, numbers: range, step: timedelta = DAY) -> list[Month]:
     """Replay whole months, looking once a day; then wait for the last outcomes."""
     replay, opened = Replay(root), {}
     at = pl.col("scheduled_departure")
     for number in numbers:
         replay.answer(month(every, number))
     first, last = (datetime(2013, numbers.start, 1, tzinfo=UTC), _end(numbers))
-    for now in days(first, last + LATE_BY + DAY):
+    for now in days(first, last + LATE_BY + step, step):
         late = now - LATE_BY
-        replay.tell(every.filter((at >= late - DAY) & (at < late) & (at >= first)))
+        replay.tell(every.filter((at >= late - step) & (at < late) & (at >= first)))
         for one in replay.look(now - timedelta(seconds=1)):
-            opened.setdefault((now - DAY).month, []).append(told(one))
+            opened.setdefault((now - timedelta(seconds=1)).month, []).append(told(one))
     found = [replay.whole(number) for number in numbers]
     for each in found:
         each.opened = opened.get(each.number, [])
@@ -272,7 +281,7 @@ def told(one: Finding) -> str:
     return f"{one.kind}: {columns} ({one.metric} {one.value:.2f}){since}"
 
 
-def plant(root: Path, every: pl.DataFrame, name: str) -> Fault:
+def plant(root: Path, every: pl.DataFrame, name: str, step: timedelta = DAY) -> Fault:
     """Replay May and June up to a fault, then look every two hours until it is named."""
     column, change = FAULTS[name]
     fault, replay = Fault(name, column), Replay(root)
@@ -282,7 +291,7 @@ def plant(root: Path, every: pl.DataFrame, name: str) -> Fault:
     good = every.filter((at >= FAULT) & (at < FAULT + GIVEN_UP))
     bad = change(good)
     replay.answer(bad)
-    for now in days(begin, FAULT):
+    for now in days(begin, FAULT, step):
         replay.look(now - timedelta(seconds=1))
     now = FAULT
     while now < FAULT + GIVEN_UP:
