@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from loopline.errors import ChannelError, TrainingError
+from loopline.governance.access import Access
 from loopline.registry.versions import ModelVersion
 from loopline.store.ledger import iso
 
@@ -605,3 +606,13 @@ def test_a_watcher_beside_another_helps_to_fold_and_judges_nothing(world: Any, d
     assert (seen.folded.predictions, seen.is_judged) == (200, False)
     assert (seen.findings, seen.actions) == ((), ())
     assert world.space.registry.serving("production").number == 2
+
+
+def test_a_token_that_ran_out_is_noted_once(world: Any, day: Day) -> None:
+    access = Access(world.space.settings.home)
+    access.make("batch", ["predict"], made_at=day(0), expires_at=day(2))
+
+    notes = [world.look(day(number)).notes for number in (1, 2, 3)]
+
+    assert notes == [(), ("The token 'batch' has run out.",), ()]
+    assert world.kinds("token") == ["token.expired"]

@@ -375,6 +375,7 @@ class Live:
     port: int
     grpc_port: int
     client: Any
+    intake: Intake
 
     @property
     def url(self) -> str:
@@ -388,10 +389,11 @@ def live(serve: Any) -> Iterator[Callable[..., Live]]:
 
         def start(trained: Any, **options: Any) -> Live:
             client = serve(trained, **options)
+            intake = Intake(app=client.app)
             config = uvicorn.Config(
                 unused,
                 interface="asgi3",
-                http=protocol(Intake(app=client.app)),
+                http=protocol(intake),
                 port=0,
                 lifespan="off",
                 log_config=None,
@@ -402,7 +404,7 @@ def live(serve: Any) -> Iterator[Callable[..., Live]]:
             ready, ports = threading.Event(), [0]
 
             async def main() -> None:
-                listener = Listener(client.app, "127.0.0.1", 0)
+                listener = Listener(client.app, "127.0.0.1", 0, intake=intake)
                 await listener.start()
                 ports[0] = listener.port
                 serving = asyncio.create_task(server._serve())  # its own way takes the signals
@@ -423,7 +425,7 @@ def live(serve: Any) -> Iterator[Callable[..., Live]]:
             stack.callback(stop)
             assert ready.wait(20)
             port = server.servers[0].sockets[0].getsockname()[1]
-            return Live(port, ports[0], client)
+            return Live(port, ports[0], client, intake)
 
         yield start
 

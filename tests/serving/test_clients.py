@@ -19,6 +19,7 @@ from botocore.response import StreamingBody
 from botocore.serialize import create_serializer
 
 from loopline.serving.grpc import Listener
+from loopline.serving.limits import Limits
 from loopline.serving.messages import SERVICE, messages
 
 DTYPES = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
@@ -214,6 +215,24 @@ def _labels(trained: Any, scores: np.ndarray) -> list[str]:
     return [trained.signature.classes[place] for place in scores.argmax(axis=1)]
 
 
+def _request(inputs: list[Any], record: dict[str, Any]) -> bytes:
+    """Return the bytes of a request for one row, as a client writes them."""
+    tensors = [
+        {
+            "name": tensor.name(),
+            "datatype": tensor.datatype(),
+            "shape": tensor.shape(),
+            "contents": {"bytes_contents": [str(record[tensor.name()]).encode()]}
+            if tensor.datatype() == "BYTES"
+            else {_CONTENTS[tensor.datatype()]: [record[tensor.name()]]},
+        }
+        for tensor in inputs
+    ]
+    message = messages()["ModelInferRequest"](model_name="flight-delays", inputs=tensors)
+    body: bytes = message.SerializeToString()
+    return body
+
+
 def test_over_grpc_a_routing_key_chooses_and_the_answer_says_who_it_was(
     live: Any, late: Any, workspace: Any
 ) -> None:
@@ -228,30 +247,16 @@ def test_over_grpc_a_routing_key_chooses_and_the_answer_says_who_it_was(
     address = f"127.0.0.1:{running.grpc_port}"
     with triton.InferenceServerClient(address) as client:
         described = client.get_model_metadata("flight-delays", as_json=True)["inputs"]
-    tensors = [
-        [
-            {
-                "name": tensor.name(),
-                "datatype": tensor.datatype(),
-                "shape": tensor.shape(),
-                "contents": {"bytes_contents": [str(record[tensor.name()]).encode()]}
-                if tensor.datatype() == "BYTES"
-                else {_CONTENTS[tensor.datatype()]: [record[tensor.name()]]},
-            }
-            for tensor in _inputs(triton.InferInput, described, [record])
-        ]
-        for record in records
+    bodies = [
+        _request(_inputs(triton.InferInput, described, [record]), record) for record in records
     ]
     found: dict[str, set[tuple[str, str | None]]] = {}
 
     with grpc.insecure_channel(address) as channel:
         infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
         for key in ("ada", "bob", "grace", "eve"):
-            for inputs in tensors:
-                request = messages()["ModelInferRequest"](model_name="flight-delays", inputs=inputs)
-                _, call = infer.with_call(
-                    request.SerializeToString(), metadata=(("x-routing-key", key),)
-                )
+            for body in bodies:
+                _, call = infer.with_call(body, metadata=(("x-routing-key", key),))
                 said = dict(call.initial_metadata())
                 assert len(said["x-request-id"]) == 24
                 arm = said["x-model-version"], said.get("x-model-arm")
@@ -259,3 +264,61 @@ def test_over_grpc_a_routing_key_chooses_and_the_answer_says_who_it_was(
 
     assert all(len(arms) == 1 for arms in found.values())
     assert set.union(*found.values()) == {("3", None), ("4", "bold")}
+
+
+def test_past_the_bound_grpc_sheds_like_http_and_says_when_to_come_back(
+    live: Any, late: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    for name in ("_QUIET_SECONDS", "_LONGEST_SECONDS"):  # however slow the machine
+        monkeypatch.setattr(f"loopline.serving.grpc.{name}", 0.3)
+    running = live(late)
+    running.intake.limits = Limits(in_flight=4)
+    records, _ = _filled(late, 1)
+    address = f"127.0.0.1:{running.grpc_port}"
+    with triton.InferenceServerClient(address) as client:
+        described = client.get_model_metadata("flight-delays", as_json=True)["inputs"]
+    body = _request(_inputs(triton.InferInput, described, records), records[0])
+    ready = messages()["ServerReadyRequest"]().SerializeToString()
+
+    with grpc.insecure_channel(address) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        calls = [infer.future(body) for _ in range(400)]
+        probe = channel.unary_unary(f"/{SERVICE}/ServerReady")(ready)
+        failed = [call for call in calls if call.exception() is not None]
+        codes = {call.code() for call in failed}
+        said = dict(failed[0].trailing_metadata())
+        again = infer(body)
+
+    frames = [frame for frame in running.client.frames() if frame[0] in {"p", "e"}]
+    assert 0 < len(failed) < 400
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert (said["retry-after"], said["grpc-retry-pushback-ms"]) == ("1", "1000")
+    assert running.intake.shed == len(failed)
+    assert [frame[0] for frame in frames] == ["p"] * (401 - len(failed))
+    assert probe
+    assert again
+    assert (running.intake.in_flight, running.intake.bodies_bytes) == (0, 0)
+
+
+def test_grpc_counts_a_large_body_as_many_requests_and_says_that_the_server_ends(
+    live: Any, late: Any
+) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    running = live(late)
+    running.intake.limits = Limits(bodies_bytes=10_000)
+    records, _ = _filled(late, 1)
+    address = f"127.0.0.1:{running.grpc_port}"
+
+    with triton.InferenceServerClient(address) as client:
+        described = client.get_model_metadata("flight-delays", as_json=True)["inputs"]
+        few = _inputs(triton.InferInput, described, records)
+        many = _inputs(triton.InferInput, described, records * 200)
+        client.infer("flight-delays", few)
+        with pytest.raises(triton.InferenceServerException, match="RESOURCE_EXHAUSTED"):
+            client.infer("flight-delays", many)
+        before = client.is_server_ready()
+        running.intake.is_draining = True
+        after = client.is_server_ready()
+
+    assert (before, after) == (True, False)

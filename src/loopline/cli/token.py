@@ -9,6 +9,7 @@ from loopline.cli.main import find_project, json_option, project_option
 
 if TYPE_CHECKING:
     from loopline.governance.access import Access
+    from loopline.store.ledger import Ledger
 
 _SCOPES = ("predict", "feedback", "metrics", "admin")
 
@@ -50,6 +51,7 @@ def make(
     from datetime import UTC, datetime, timedelta
 
     from loopline.contract.quantities import Amount
+    from loopline.governance import tokens
     from loopline.governance.access import SCOPES
 
     if burst is not None and rate is None:
@@ -66,8 +68,10 @@ def make(
             raise click.BadParameter(message, param_hint="--expires")
         until = now + timedelta(seconds=float(amount))
     wanted = [scope for scope in SCOPES if scope in scopes]
-    access = _access(project)
-    click.echo(access.make(name, wanted, made_at=now, expires_at=until, rate=rate, burst=burst))
+    access, ledger = _access(project), _ledger(project)
+    click.echo(
+        tokens.make(access, ledger, name, wanted, now=now, expires_at=until, rate=rate, burst=burst)
+    )
     click.echo(
         "Keep it now: only its hash is kept here. Callers send it as\n"
         "  Authorization: Bearer TOKEN",
@@ -115,8 +119,25 @@ def list_(as_json: bool, project: Path | None) -> None:
 @project_option
 def revoke(name: str, project: Path | None) -> None:
     """Remove what is kept of it."""
-    _access(project).revoke(name)
+    from datetime import UTC, datetime
+
+    from loopline.governance import tokens
+
+    tokens.revoke(_access(project), _ledger(project), name, now=datetime.now(UTC))
     click.echo(f"{name} is revoked.")
+
+
+def _ledger(project: Path | None) -> "Ledger":
+    from loopline.contract.load import project_name
+    from loopline.settings import Settings
+    from loopline.store.database import Database
+    from loopline.store.ledger import Ledger
+
+    root = find_project(project)
+    settings = Settings.read(root)
+    name = project_name(root / "loopline.yaml")
+    heads = settings.home / "heads"
+    return Ledger(Database(settings.database_url), name, settings.actor, heads=heads)
 
 
 def _access(project: Path | None) -> "Access":

@@ -26,7 +26,7 @@ from loopline.governance.signing import write_private
 
 Scope = Literal["predict", "feedback", "metrics", "admin"]
 """`predict`: ask the model; `feedback`: say what turned out true; `metrics`: read figures, as
-Prometheus does; `admin`: change what is served. None of them contains another."""
+Prometheus does; `admin`: load and unload models. None of them contains another."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -13,7 +13,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from loopline.errors import BundleRefusedError, ReleaseError, StoreError, UnknownVersionError
+from loopline.errors import (
+    AccessError,
+    BundleRefusedError,
+    ReleaseError,
+    StoreError,
+    UnknownVersionError,
+)
+from loopline.governance import tokens
+from loopline.governance.access import Access
 from loopline.monitoring import fold, goals, labels, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
@@ -117,6 +125,7 @@ class Watch:
         self._labels: Labels | None = None
         self._unknown: tuple[tuple[int, int] | None, int] = (None, 0)
         self._expired: datetime | None = None
+        self._access = Access(workspace.settings.home)
 
     def once(self, now: datetime) -> Pass:
         """Look at everything once, as of `now`."""
@@ -137,6 +146,7 @@ class Watch:
         except (BundleRefusedError, UnknownVersionError) as error:
             notes.append(f"Outcomes that came since the last look are not counted: {error}")
         self._expire(now)
+        notes += self._note_tokens(now)
         known = self._labels = labels.read(self._space.tables, self._project, self._labels)
         self._note_corrections(known.corrected, now)
         watched: list[Watched] = []
@@ -293,6 +303,14 @@ class Watch:
         for compared in seen.compared:
             self._estimates.record(compared, now=now)
         return replace(seen, held=self._estimates.held(seen.environment, seen.version))
+
+    def _note_tokens(self, now: datetime) -> list[str]:
+        """Tell the ledger which tokens of this home have run out; return what to tell people."""
+        try:
+            gone = tokens.note_expired(self._access, self._space.ledger, now)
+        except AccessError as error:  # a file that is no token's
+            return [str(error)]
+        return [f"The token '{token.name}' has run out." for token in gone]
 
     def _note_corrections(self, corrected: int, now: datetime) -> None:
         """Write to the ledger that outcomes were corrected, when there are more than it knows."""

@@ -1,21 +1,24 @@
 """Listens for the Open Inference Protocol over gRPC, in the event loop of the HTTP server.
 
 The same path answers, so a prediction is read, scored, logged and counted once, whatever carried
-it. Needs the extra `grpc`; without `--grpc-port` nothing of it is imported.
+it; and what is asked here counts in the same bounds (`limits.py`) as what is asked over HTTP. Needs
+the extra `grpc`; without `--grpc-port` nothing of it is imported.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from loopline import __version__
-from loopline.errors import ServingError, UnknownVersionError
+from loopline.errors import OverloadedError, ServingError, UnknownVersionError
 from loopline.extras import require
 from loopline.serving.app import App, what_failed
 from loopline.serving.dialects.base import Content
 from loopline.serving.dialects.inference_grpc import parse
 from loopline.serving.dialects.inference_protocol import EXTENSIONS, metadata
 from loopline.serving.guard import Permission
+from loopline.serving.limits import FullError, Intake
 from loopline.serving.messages import SERVICE, messages
 from loopline.serving.reading import LARGEST_BODY, RefusedError, routing_key
 from loopline.serving.routes import Host, version_number
@@ -28,13 +31,28 @@ _CODES = {
 _CONTENT = Content("application/grpc")
 _HEARD = ("authorization", "x-routing-key")
 _DRAIN_SECONDS = 2
+_COUNT_SECONDS, _QUIET_SECONDS = 0.02, 0.001
+"""How long answers go on before those that wait are counted, and after how long none comes."""
+_LONGEST_SECONDS = 0.05
+"""How long nobody is answered at most."""
+_FULL = "The server has as many requests as it can answer in time. Send it again a little later."
 
 
 class Listener:
     """Answers on one port until it is stopped; belongs to one event loop."""
 
-    def __init__(self, app: App, host: str, port: int, *, is_shared: bool = False) -> None:
+    def __init__(
+        self,
+        app: App,
+        host: str,
+        port: int,
+        *,
+        is_shared: bool = False,
+        intake: Intake | None = None,
+    ) -> None:
         """Take the port, or any free one for 0; `is_shared` with the other workers of a server.
+
+        `intake` is what the process has taken on, over HTTP too.
 
         Raises:
             MissingExtraError: grpcio is not installed.
@@ -43,6 +61,8 @@ class Listener:
         aio = require("grpc.aio", extra="grpc")
         messages()
         self._app = app
+        self._intake = Intake() if intake is None else intake
+        self._queue = _Queue()
         limits = [(f"grpc.max_{way}_message_length", LARGEST_BODY) for way in ("receive", "send")]
         # Two servers on one port would share its callers unnoticed; workers are to.
         self._server = aio.server(options=[*limits, ("grpc.so_reuseport", int(is_shared))])
@@ -85,23 +105,90 @@ class Listener:
         self, name: str, permission: Permission, call: "_Call"
     ) -> Callable[[bytes, Any], Awaitable[bytes]]:
         codes = require("grpc", extra="grpc").StatusCode
-        app, label = self._app, f"/{SERVICE}/{name}"
+        app, label, intake = self._app, f"/{SERVICE}/{name}", self._intake
+        queue = self._queue
 
         async def answer(body: bytes, context: Any) -> bytes:
             started, status, message = time.perf_counter_ns(), 200, ""
+            again: str | None = None
+            queue.arrived()
             try:
-                app.admit(permission, _headers(context), {"client": _client(context)})
-                return await call(app, body, context)
+                with intake.let_in(len(body), is_spared=permission == "health"):
+                    await queue.counted()
+                    if name == "ServerReady" and intake.is_draining:
+                        return _written("ServerReadyResponse", ready=False)
+                    app.admit(permission, _headers(context), {"client": _client(context)})
+                    return await call(app, body, context)
+            except FullError:  # before anything is decoded, and nothing for the log
+                status, message, again = 429, _FULL, "1"
             except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
                 status, message = what_failed(error, label)
+                again = _retry_after(error)
                 if name == "ModelInfer":
                     app.count_failure(error, status, started)
             finally:
                 app.count(label, status)
-            await context.abort(getattr(codes, _CODES.get(status, "INTERNAL")), message)
+            code = getattr(codes, _CODES.get(status, "INTERNAL"))
+            await context.abort(code, message, () if again is None else _when_again(again))
             raise AssertionError("abort has raised")
 
         return answer
+
+
+class _Queue:
+    """Counts what waits in the library, so that it is bounded too.
+
+    The library hands over one request at a time, as soon as the one before lets it: how many wait
+    behind cannot be asked. So now and then nobody is answered until no more come, for a while at
+    most; who comes past the bound meanwhile is told to come back. Where nobody waits, this takes
+    one request in a while a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+        self._last = self._began = self._counted = 0.0
+
+    def arrived(self) -> None:
+        """Notice a request, whether or not it is let in."""
+        self._last = asyncio.get_running_loop().time()
+
+    async def counted(self) -> None:
+        """Wait, if it is time to, until all are here that have come."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            if self._last - self._counted < _COUNT_SECONDS:
+                return
+            self._began = self._last
+            loop.call_later(_QUIET_SECONDS, self._look)
+        waiting = loop.create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        left = min(self._last + _QUIET_SECONDS, self._began + _LONGEST_SECONDS) - now
+        if left > 0:
+            loop.call_later(left, self._look)
+            return
+        self._counted = now
+        for waiting in self._waiting:
+            if not waiting.done():  # its caller may have gone
+                waiting.set_result(None)
+        self._waiting = []
+
+
+def _retry_after(error: Exception) -> str | None:
+    """Return after how many seconds to come back, where an error says so."""
+    if isinstance(error, OverloadedError):
+        return "1"
+    headers = dict(error.headers) if isinstance(error, RefusedError) else {}
+    return headers[b"retry-after"].decode() if b"retry-after" in headers else None
+
+
+def _when_again(seconds: str) -> tuple[tuple[str, str], ...]:
+    # The first is HTTP's, the second what gRPC's own clients wait by before they try again.
+    return ("retry-after", seconds), ("grpc-retry-pushback-ms", str(int(seconds) * 1000))
 
 
 _Call = Callable[[App, bytes, Any], Awaitable[bytes]]

@@ -7,7 +7,8 @@ microseconds and before anything is decoded; so whoever is let in waits no longe
 takes, however many ask.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,10 @@ class Limits:
     or a request that is on its way meanwhile is lost."""
 
 
+class FullError(Exception):
+    """The request is told to come back."""
+
+
 @dataclass
 class Intake:
     """What one process has taken on now; the transport keeps it."""
@@ -76,3 +81,23 @@ class Intake:
     def is_full(self) -> bool:
         """Whether the next request is told to come back."""
         return self.in_flight >= self.limits.in_flight
+
+    @contextmanager
+    def let_in(self, size: int, *, is_spared: bool) -> Iterator[None]:
+        """Count a request of `size` bytes as one to be answered, for who has no transport of ours.
+
+        Raises:
+            FullError: past the bound, unless `is_spared`.
+        """
+        bodies = self.bodies_bytes + size > self.limits.bodies_bytes
+        if not is_spared and (self.is_full or bodies):
+            self.shed += 1
+            raise FullError
+        weight = 1 + size // PAGE
+        self.in_flight += weight
+        self.bodies_bytes += size
+        try:
+            yield
+        finally:
+            self.in_flight -= weight
+            self.bodies_bytes -= size

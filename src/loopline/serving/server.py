@@ -355,7 +355,9 @@ class _Process:
         assert self._loop is not None and options.grpc_port is not None  # noqa: S101, PT018
         try:
             shared = options.workers > 1
-            self._grpc = Listener(app, options.host, options.grpc_port, is_shared=shared)
+            self._grpc = Listener(
+                app, options.host, options.grpc_port, is_shared=shared, intake=self._intake
+            )
         except LooplineError as error:
             self._failure = error
             self._server.should_exit = True

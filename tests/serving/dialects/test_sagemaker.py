@@ -1,12 +1,15 @@
 """SageMaker: batch transform's parameters, the header that survives, and multi-model endpoints."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loopline.governance.access import Access
 from loopline.serving.dialects import sagemaker
+from loopline.serving.guard import Guard
 
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
@@ -92,3 +95,23 @@ def test_without_mms_there_are_no_multi_model_routes(serve: Any, adding: Any) ->
 
     assert client.get("/models").status == 404
     assert client.post("/models/x/invoke", {"instances": [[1, 2]]}).status == 404
+
+
+def test_loading_and_unloading_take_the_scope_admin(
+    serve: Any, adding: Any, tmp_path: Path
+) -> None:
+    client = serve(adding, environment={"MMS": "1"})
+    access = Access(tmp_path / "tokens")
+    asks = access.make("asks", ["predict"], made_at=datetime.now(UTC))
+    loads = access.make("loads", ["admin"], made_at=datetime.now(UTC))
+    client.app.guard = Guard(access, needs_token=True)
+
+    def status(method: str, path: str, token: str, body: bytes = b"") -> Any:
+        return client.call(method, path, body, {"authorization": f"Bearer {token}"}).status
+
+    body = b'{"model_name": "mine", "url": "elsewhere"}'
+    assert status("POST", "/models", asks, body) == 403
+    assert status("POST", "/models", loads, body) == 400  # it may, and there is no such place
+    assert status("DELETE", "/models/mine", asks) == 403
+    assert status("DELETE", "/models/mine", loads) == 404
+    assert status("GET", "/models", asks) == 200

@@ -107,7 +107,7 @@ class SageMaker:
         Route(
             "POST",
             "/models",
-            "predict",
+            "admin",
             "Load a version of the release",
             _load,
             takes=("application/json", ""),
@@ -115,7 +115,7 @@ class SageMaker:
             only_if="MMS",
         ),
         Route("GET", "/models/{name}", "predict", "Whether it is loaded", _one, only_if="MMS"),
-        Route("DELETE", "/models/{name}", "predict", "Unload a model", _unload, only_if="MMS"),
+        Route("DELETE", "/models/{name}", "admin", "Unload a model", _unload, only_if="MMS"),
         Route(
             "POST",
             "/models/{name}/invoke",
