@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import venvs
+from bench.figures import Goal, Spread
 from bench.load import BenchError
 from bench.peers import loopline
-from bench.serving import Goal, Spread
 
 _HERE = Path(__file__).resolve()
 _ROOT = _HERE.parents[1]

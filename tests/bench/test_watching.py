@@ -4,8 +4,8 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from bench.figures import Spread
 from bench.load import BenchError
-from bench.serving import Spread
 from bench.watching import Turn, data, goals, long_file, main, measured, pair, ratio
 
 
