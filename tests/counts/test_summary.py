@@ -79,3 +79,10 @@ def test_a_time_is_spelled_as_a_date() -> None:
     assert spell("time", -0.6) == "1969-12-31 23:59:59"
     assert spell("time", 1e18) == "1e+18 s"
     assert spell("number", 0.123456) == "0.1235"
+
+
+def test_a_quantile_is_spelled_by_the_roundest_number_that_it_may_be() -> None:
+    assert spell("number", 1.001953125, 0.00196) == "1"
+    assert spell("number", 2316.0, 4.5) == "2320"
+    assert spell("number", -0.7034, 0.0014) == "-0.703"
+    assert spell("number", 0.0, 0.0) == "0"

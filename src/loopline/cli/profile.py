@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from loopline.counts.summary import Change, Summary
 
 
+_SHOWN, _LONGEST = 3, 24
+"""Values of a category in its row, and their characters; --json has more, and whole."""
+
+
 @click.command(
     help="Describe every column of A, and how far B has drifted from it. A and B are files, "
     "folders, globs, Delta tables, object-store URLs, databases' URLs with --query, or profiles "
@@ -135,10 +139,14 @@ def _described(one: "Summary") -> tuple[str, ...]:
     from loopline.counts.summary import spell
 
     middle = [
-        spell(one.type, one.quantiles[share]) if share in one.quantiles else ""
+        spell(one.type, value, one.quantile_bound * abs(value - one.offset))
+        if (value := one.quantiles.get(share)) is not None
+        else ""
         for share in ("0.05", "0.5", "0.95")
     ]
-    said = ", ".join(f"{name} {number / one.rows:.1%}" for name, number in one.top.items())
+    said = ", ".join(
+        f"{_short(name)} {number / one.rows:.1%}" for name, number in list(one.top.items())[:_SHOWN]
+    )
     if one.distinct is not None:
         more = f" and {one.tail:,} rows of rarer ones" if one.tail else ""
         said = f"{one.distinct:,}{more}: {said}"
@@ -154,6 +162,10 @@ def _described(one: "Summary") -> tuple[str, ...]:
     zero = f"{one.zero / one.rows:.2%}" if one.zero else ""
     kind = f"{one.type}, length" if one.type == "text" else one.type
     return (one.column, kind, missing, zero, *middle, said.strip())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 
 
 def _compared(one: "Change") -> tuple[str, ...]:
@@ -175,7 +187,7 @@ def _compared(one: "Change") -> tuple[str, ...]:
         "drifted" if one.drifted else "",
         f"{one.psi:.4f}",
         f"{one.psi_by_chance:.4f}",
-        "" if figures.ks is None else f"{figures.ks:.4f} ± {figures.ks_bound:.4f}",
+        "" if figures.ks is None else f"{figures.ks:.4f}",
         f"{figures.jensen_shannon:.4f}",
         "" if figures.wasserstein is None else f"{figures.wasserstein:.4g}",
         f"{figures.p_value:.2g}",

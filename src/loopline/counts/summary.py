@@ -139,10 +139,11 @@ def _change(
     )
 
 
-def spell(type_: str, value: float) -> str:
-    """Return a quantile as people read it: a time as a date."""
+def spell(type_: str, value: float, bound: float = 0.0) -> str:
+    """Return a quantile as people read it: the roundest number within `bound`, a time as a date."""
     if type_ != "time":
-        return f"{value:.4g}"
+        rounded = (float(f"{value:.{digits}g}") for digits in range(1, 5))
+        return f"{next((each for each in rounded if abs(each - value) <= bound), value):.4g}"
     try:
         moment = _EPOCH + timedelta(seconds=round(value))
     except OverflowError:  # a year that no calendar here has
