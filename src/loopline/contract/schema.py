@@ -150,12 +150,16 @@ class Check(_Part):
     rule: str | None = Field(None, description="Row SQL that must not be false.")
     fresh: Duration | None = Field(None, description="The newest row is at most this old.")
     rows_at_least: int | None = Field(None, description="Fewer rows are a failure.")
+    suite: str | None = Field(
+        None, description="A file of SQL that selects wrong rows, or a pandera suite.py:schema."
+    )
     on_fail: OnFail = Field("block", description="block: such rows are quarantined.")
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Check":
-        if sum(value is not None for value in (self.rule, self.fresh, self.rows_at_least)) != 1:
-            raise ValueError("a check has exactly one of rule, fresh or rows_at_least")
+        given = (self.rule, self.fresh, self.rows_at_least, self.suite)
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("a check has exactly one of rule, fresh, rows_at_least or suite")
         return self
 
 

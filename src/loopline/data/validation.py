@@ -7,14 +7,17 @@ a blocking check are set apart with the reason; a warning keeps them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from loopline.contract.schema import Check, Column, Contract, OnFail
+from loopline.data import suites
 from loopline.data.columns import canonical_text, from_frame, parse_number, unused
 from loopline.data.conforming import Conformed, conform, infer_types
+from loopline.data.results import CheckResult
 from loopline.data.row_sql import evaluate, parse
 from loopline.errors import ValidationError
 
@@ -30,34 +33,8 @@ __all__ = [
 ]
 
 _EXAMPLES = 5
+_HERE = Path()
 _MASK = "***"
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One check of the contract, and how many rows fail it."""
-
-    name: str
-    """What is checked, as a person says it: `maximum 150`, `unique key`."""
-    column: str | None
-    on_fail: OnFail
-    failed: int
-    """Rows that fail; of a check of the whole, all of them."""
-    share: float
-    examples: tuple[dict[str, Any], ...]
-    """The first rows that fail: `row`, from 1 as the source gives them, and the values."""
-    passed: bool
-
-    def __str__(self) -> str:
-        subject = f"{self.column}: {self.name}" if self.column else self.name
-        if self.passed:
-            return f"{subject}: holds"
-        said = "; ".join(
-            ", ".join(f"{name} {value}" for name, value in example.items())
-            for example in self.examples[:2]
-        )
-        rows = f"{self.failed:,} row{'s' * (self.failed != 1)} ({self.share:.2%})"
-        return f"{subject}: {rows} {self.on_fail}ed" + (f", such as {said}" if said else "")
 
 
 @dataclass(frozen=True)
@@ -85,20 +62,28 @@ class RowCheck:
     shows: tuple[str, ...]
 
 
-def validate(conformed: Conformed, contract: Contract, now: datetime) -> Validation:
-    """Check every row and the whole.
+def validate(
+    conformed: Conformed, contract: Contract, now: datetime, root: Path = _HERE
+) -> Validation:
+    """Check every row and the whole; `root` is the folder where suites are.
 
     Raises:
         ValidationError: a blocking check of the whole fails, or no row is left; with all reasons.
     """
-    found = examine(conformed, contract, now)
+    found = examine(conformed, contract, now, root)
     if found.refusal is not None:
         raise ValidationError(found.refusal)
     return found
 
 
-def examine(conformed: Conformed, contract: Contract, now: datetime) -> Validation:
-    """Check every row and the whole, and refuse nothing."""
+def examine(
+    conformed: Conformed, contract: Contract, now: datetime, root: Path = _HERE
+) -> Validation:
+    """Check every row and the whole, and refuse no data.
+
+    Raises:
+        ValidationError: a suite of the contract is not there, or is none.
+    """
     frame = conformed.frame
     results: list[CheckResult] = []
     bad: dict[int, list[str]] = {}
@@ -110,6 +95,9 @@ def examine(conformed: Conformed, contract: Contract, now: datetime) -> Validati
                 bad.setdefault(place, []).append(reason)
     good, quarantine = _part(conformed, bad)
     whole = list(_whole(frame, good, contract, now))
+    for check in contract.data.checks:
+        if check.suite is not None:
+            whole += suites.run(check, good, contract, root)
     blocking = [str(check) for check in whole if check.on_fail == "block" and not check.passed]
     refusal = None
     if blocking:

@@ -174,7 +174,7 @@ class _Look:
 
     def _validate(self) -> Iterator[str]:
         conformed = self._needed(self._conformed, "columns")
-        validation = validate(conformed, self._contract, self._now)
+        validation = validate(conformed, self._contract, self._now, self._root)
         good = validation.good
         yield f"{good.height:,} rows to use, {validation.quarantine.height:,} kept apart"
         yield from (str(result) for result in validation.checks if not result.passed)

@@ -160,7 +160,7 @@ def _data(
     source = describe(contract.data.source)
     progress("data", f"reading {source}")
     conformed = conform(read(contract, workspace.root, workspace.settings), contract)
-    validation = examine(conformed, contract, now)
+    validation = examine(conformed, contract, now, workspace.root)
     tallies = quality.of_source(validation.checks, conformed.frame.height)
     if validation.refusal is not None:
         quality.record(workspace.ledger, tallies, source, now)

@@ -31,7 +31,7 @@ def environment(*, custom: bool) -> dict[str, str]:
 
 
 def own_code(root: Path) -> list[Path]:
-    """Return the team's Python files, in order: wherever a model's file may import them from.
+    """Return the team's files of Python and SQL, in order: wherever a model may import them from.
 
     A virtual environment inside the project is not the team's, nor is what a dot hides.
     """
@@ -44,7 +44,7 @@ def own_code(root: Path) -> list[Path]:
             if not name.startswith((".", "__pycache__")) and name != "site-packages"
             if not (here / name / "pyvenv.cfg").exists()
         ]
-        found += [here / name for name in files if name.endswith(".py")]
+        found += [here / name for name in files if name.endswith((".py", ".sql"))]
     return sorted(found)
 
 

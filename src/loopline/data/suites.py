@@ -1,0 +1,200 @@
+"""Checks that the team wrote elsewhere: SQL over the whole of the data, or a pandera schema.
+
+A SQL suite is a file of queries over one table, `data`; each returns the rows that are wrong, so a
+check holds where it returns none. Queries are parsed, and what runs is written anew from what was
+parsed: one `select` over `data` and its own `with`, so that no file, function of files or other
+table can be reached. A pandera schema is the team's own Python, as a model's file is.
+"""
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from loopline.contract.schema import Check, Contract
+from loopline.data.results import CheckResult
+from loopline.errors import ValidationError
+from loopline.extras import require
+
+_EXAMPLES = 5
+_MASK = "***"
+_TABLE = "data"
+
+
+def run(check: Check, frame: pl.DataFrame, contract: Contract, root: Path) -> list[CheckResult]:
+    """Return what each check of a suite finds in `frame`.
+
+    Raises:
+        ValidationError: the suite is not there, or is none.
+    """
+    place, _, name = str(check.suite).partition(":")
+    file = (root / place).resolve()
+    if not file.is_relative_to(root.resolve()) or not file.is_file():
+        raise ValidationError(
+            f"The suite {check.suite} is no file of the project's folder. Name one there, such as "
+            "checks.sql or suite.py:schema."
+        )
+    if file.suffix == ".sql" and not name:
+        return list(_of_sql(check, file, frame, contract))
+    if file.suffix == ".py" and name:
+        return list(_of_pandera(check, _schema(file, name), frame, contract))
+    raise ValidationError(
+        f"The suite {check.suite} is neither a file of SQL, such as checks.sql, nor a pandera "
+        "schema in a Python file, such as suite.py:schema."
+    )
+
+
+# SQL
+
+
+def _of_sql(
+    check: Check, file: Path, frame: pl.DataFrame, contract: Contract
+) -> Iterator[CheckResult]:
+    from polars.exceptions import PolarsError
+
+    with pl.SQLContext({_TABLE: frame.lazy()}, register_globals=False) as context:
+        for name, query in _queries(file):
+            try:
+                lazy = context.execute(query, eager=False)
+                wrong = lazy.collect()
+            except PolarsError as error:
+                raise ValidationError(f"{file.name}: {name} cannot be run: {error!s:.300}") from (
+                    error
+                )
+            examples = tuple(_masked(row, contract) for row in wrong.head(_EXAMPLES).to_dicts())
+            yield _result(check, None, f"{file.name}: {name}", wrong.height, frame, examples)
+
+
+def _queries(file: Path) -> list[tuple[str, str]]:
+    """Return each query of a file with its name: the comment before it, or which one it is."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        parsed = sqlglot.parse(file.read_text(encoding="utf-8"), dialect="postgres")
+    except (SqlglotError, RecursionError, UnicodeDecodeError) as error:
+        raise ValidationError(f"{file.name} cannot be read as SQL: {error!s:.300}") from error
+    found = []
+    for place, query in enumerate(filter(None, parsed), start=1):
+        before = query.find(exp.With)
+        said = query.comments or (None if before is None else before.comments) or []
+        name = " ".join(" ".join(said).split()) or f"query {place}"
+        _guard(file, name, query)
+        found.append((name, query.sql(dialect="postgres", comments=False)))
+    if not found:
+        raise ValidationError(f"{file.name} has no query. Write one that selects the wrong rows.")
+    return found
+
+
+def _guard(file: Path, name: str, query: Any) -> None:
+    """Refuse what is no plain reading of the table `data`.
+
+    Raises:
+        ValidationError: it is something else.
+    """
+    from sqlglot import exp
+
+    say = f"{file.name}: {name}"
+    if not isinstance(query, exp.Select | exp.SetOperation) or query.find(exp.Into):
+        raise ValidationError(f"{say} is no select. A check selects the rows that are wrong.")
+    known = {_TABLE, *(each.alias_or_name for each in query.find_all(exp.CTE))}
+    for table in query.find_all(exp.Table):
+        plain = isinstance(table.this, exp.Identifier) and not table.db and not table.catalog
+        if not plain or table.name not in known:
+            raise ValidationError(
+                f"{say} reads {table.sql(dialect='postgres'):.60}, and a suite reads the table "
+                f"{_TABLE} alone."
+            )
+
+
+# pandera
+
+
+def _schema(file: Path, name: str) -> Any:
+    """Return the schema called `name`, from the team's own file.
+
+    Raises:
+        ValidationError: the file fails, or has no such schema.
+        MissingExtraError: pandera is not installed.
+    """
+    with warnings.catch_warnings():
+        # Where pyspark is installed too, pandera imports it, and that complains of new pandas.
+        warnings.simplefilter("ignore")
+        require("pandera.polars", extra="pandera")
+    spec = importlib.util.spec_from_file_location(f"loopline_suite_{file.stem}", file)
+    assert spec is not None  # noqa: S101 - of a file that is there
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the team's own code may raise anything; its name must be said
+        raise ValidationError(
+            f"{file.name} fails when it is imported: {type(error).__name__}: {error!s:.200}"
+        ) from error
+    finally:
+        sys.dont_write_bytecode = before
+    found: Any = getattr(module, name, None)
+    if hasattr(found, "to_schema"):
+        found = found.to_schema()
+    if not hasattr(found, "validate") or not hasattr(found, "columns"):
+        raise ValidationError(f"{file.name} has no pandera schema called {name}.")
+    return found
+
+
+def _of_pandera(
+    check: Check, schema: Any, frame: pl.DataFrame, contract: Contract
+) -> Iterator[CheckResult]:
+    from pandera.errors import SchemaErrors
+
+    failing: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        for case in errors.failure_cases.to_dicts():
+            column = case["column"] if case["schema_context"] == "Column" else None
+            failing.setdefault((column, str(case["check"])), []).append(case)
+    known = [(name, str(c.error or c.name)) for name, col in schema.columns.items()
+             for c in col.checks]  # fmt: skip
+    known += [(None, str(each.error or each.name)) for each in schema.checks]
+    for column, name in dict.fromkeys([*known, *failing]):
+        cases = failing.get((column, name), [])
+        examples = tuple(
+            _masked({column or "value": case["failure_case"], **_row(case)}, contract)
+            for case in cases[:_EXAMPLES]
+        )
+        yield _result(check, column, f"{check.suite}: {name}", len(cases), frame, examples)
+
+
+def _row(case: dict[str, Any]) -> dict[str, int]:
+    return {} if case.get("index") is None else {"row": int(case["index"]) + 1}
+
+
+def _result(
+    check: Check,
+    column: str | None,
+    name: str,
+    failed: int,
+    frame: pl.DataFrame,
+    examples: tuple[dict[str, Any], ...],
+) -> CheckResult:
+    share = min(failed / frame.height, 1.0) if frame.height else float(failed > 0)
+    return CheckResult(name, column, check.on_fail, failed, share, examples, not failed)
+
+
+def _masked(row: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """Return a row without what may be personal: a query may have called a column otherwise."""
+    columns = contract.data.columns
+    if all(column.personal is None for column in columns.values()):
+        return row
+    return {
+        name: value
+        if name == "row" or (name in columns and columns[name].personal is None)
+        else _MASK
+        for name, value in row.items()
+    }
