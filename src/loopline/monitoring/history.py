@@ -4,6 +4,7 @@ Read from the counts by the hour and from the outcomes, and nothing else: a look
 nothing, needs no watcher to have run, and gives the same figures whenever it is taken.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from loopline.monitoring import drift, estimation, fold, goals, hours, performan
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
-from loopline.monitoring.hours import INPUT, OUTPUT
+from loopline.monitoring.hours import INPUT, OUTPUT, ROWS
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
@@ -158,6 +159,7 @@ class _Reader:
         self._tables = tables
         self._reference = reference
         self._known = known
+        self._joined: dict[tuple[str, int], pl.LazyFrame | None] = {}
         # Whatever outcomes there are: how many they are is said beside each figure.
         monitor = contract.monitor.model_copy(update={"minimum_labels": 1})
         self._any = contract.model_copy(update={"monitor": monitor})
@@ -206,10 +208,14 @@ class _Reader:
 
     def _step(self, environment: str, span: Window, length: int) -> int:
         """Return how long stretches are: few enough to see, long enough to hold enough rows."""
-        total = sum(
-            drift.rows(hours.total(self._database, self._contract.project, environment, v, span))
-            for v in self._versions(environment)
-        )
+        counted = [
+            each
+            for version in self._versions(environment)
+            for each in hours.series(
+                self._database, self._contract.project, environment, version, span, (ROWS, "")
+            ).values()
+        ]
+        total = sum(each["whole"] for each in counted if isinstance(each, Counter))
         monitor = self._contract.monitor
         wanted = max(monitor.minimum_rows, monitor.minimum_labels)
         whole = span.last - span.first
@@ -306,17 +312,24 @@ class _Reader:
     def _measure(
         self, contract: Contract, environment: str, reference: Reference, windows: list[Window]
     ) -> Performance | None:
-        key = fold.table(contract.project)
-        if not self._tables.exists(key):
-            return None
         if performance.misfit(contract.problem, reference.signature) is not None:
             return None
-        mine = self._tables.scan(key).filter(
-            pl.col("plausible")
-            & (pl.col("environment") == environment)
-            & (pl.col("version") == reference.version)
-        )
-        return performance.measure(contract, reference, self._known.join(mine), windows)
+        rows = self._labelled(environment, reference.version)
+        return None if rows is None else performance.measure(contract, reference, rows, windows)
+
+    def _labelled(self, environment: str, version: int) -> pl.LazyFrame | None:
+        """Return one version's predictions with what turned out, looked up once."""
+        place, key = (environment, version), fold.table(self._contract.project)
+        if place not in self._joined:
+            self._joined[place] = None
+            if self._tables.exists(key):
+                mine = self._tables.scan(key).filter(
+                    pl.col("plausible")
+                    & (pl.col("environment") == environment)
+                    & (pl.col("version") == version)
+                )
+                self._joined[place] = self._known.join(mine)
+        return self._joined[place]
 
 
 def _stretches(first: int, last: int, step: int) -> list[Window]:
