@@ -381,8 +381,7 @@ def calibration(points: Sequence[Mapping[str, Any]], *, is_number: bool = False)
             ),
         )
     )  # fmt: skip
-    trace = base.mark_line(color=_SERIES[0], strokeWidth=1)
-    return _finish(alt.layer(line, trace, dots), 300, height=300)
+    return _finish(alt.layer(line, dots), 300, height=300)
 
 
 def _round(rows: Sequence[Mapping[str, float]]) -> list[float]:

@@ -597,7 +597,8 @@ def _service(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]
         )
     if any(each.value for each in failed) or "error_rate" in goals:
         if "error_rate" in goals:
-            failed += [Value(each.at, LIMIT, goals["error_rate"]) for each in failed]
+            bounds = {each.at: Value(each.at, LIMIT, goals["error_rate"]) for each in failed}
+            failed += _whole(one, bounds)
         yield Chart(
             title="Requests that failed",
             alt="Share of requests that failed over time.",
@@ -672,11 +673,19 @@ def promises(past: Past, one: History) -> list[dict[str, Any]]:
     wanted += [f"{rule.metric} by {rule.by}" for rule in past.contract.fairness]
     rows += [
         {"what": name, "holds": None, "value": "", "limit": "", "version": "", "on": "",
-         "from": "", "to": "", "told": "Not judged yet: too few predictions or outcomes."}
+         "from": "", "to": "", "told": _lacking(past, one, name)}
         for name in dict.fromkeys(wanted)
         if name not in judged
     ]  # fmt: skip
     return rows
+
+
+def _lacking(past: Past, one: History, name: str) -> str:
+    """Return what a promise still lacks to be judged."""
+    monitor = past.contract.monitor
+    if name in METRICS and METRICS[name].service:
+        return f"{one.service.requests:,} requests, and a judgement needs {monitor.minimum_rows:,}"
+    return f"Not judged yet: it needs {monitor.minimum_labels:,} outcomes of one window"
 
 
 def _figure(finding: Finding, value: float, currency: str | None) -> str:
