@@ -1,6 +1,7 @@
 """A rollout goes on by itself while the new version holds what was promised, and ends when not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from scipy.stats import fisher_exact
 
 from loopline.registry import rollout as registered
 from loopline.registry.promotion import promote
+from loopline.response import rollout
 from loopline.response.rules import Decision
 from loopline.status import status
 
@@ -139,6 +141,25 @@ def test_what_both_versions_suffer_from_is_no_fault_of_the_new_one(rolling: Any,
 
     assert {(one.version, one.subject) for one in seen.findings} == {(1, "purpose"), (2, "purpose")}
     assert [one.kind for one in seen.actions] == ["advance"]
+
+
+def test_what_columns_suffer_is_compared_whichever_of_them_the_finding_is_named_after(
+    rolling: Any, day: Day
+) -> None:
+    def changed(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(pl.col("credit_amount", "age_in_years") * 100)
+
+    for version in (1, 2):
+        rolling.traffic(version, day(0.5), rows=900, change=changed)
+    seen = rolling.look(day(0.6))
+    drifted = {one.version: one for one in seen.findings if one.kind == "drift"}
+    assert {len(one.columns) for one in drifted.values()} == {2}
+    other = drifted[1].columns[::-1]
+    first = replace(drifted[1], subject=other[0], columns=other)
+
+    assert rollout._faults([first, drifted[2]], "production", 2, 1) == []
+    alone = replace(first, evidence={"drivers": first.evidence["drivers"][:1]})
+    assert rollout._faults([alone, drifted[2]], "production", 2, 1) == [drifted[2]]
 
 
 def test_requests_that_fail_beyond_chance_take_a_version_out_without_a_goal(

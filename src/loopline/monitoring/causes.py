@@ -149,6 +149,7 @@ def _cause(
             "column": one.subject,
             "metric": one.metric,
             "value": one.value,
+            "limit": one.limit,
             "importance": context.importances.get(one.subject),
         }
         for one in columns

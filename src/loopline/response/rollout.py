@@ -251,18 +251,32 @@ def is_due(decision: Decision, seen: Progress, history: Sequence[Action], now: d
 def _faults(findings: Iterable[Finding], environment: str, own: int, other: int) -> list[Finding]:
     here = [finding for finding in findings if finding.environment == environment]
     passed = {
-        (finding.kind, finding.subject): abs(finding.value - finding.limit)
+        (finding.kind, subject): excess
         for finding in here
         if finding.version == other
+        for subject, excess in _excesses(finding).items()
     }
     return [
         finding
         for finding in here
         if finding.version == own
         and finding.kind not in _NOT_ITS_OWN
-        and abs(finding.value - finding.limit)
-        > _WORSE * passed.get((finding.kind, finding.subject), 0.0)
+        and any(
+            excess > _WORSE * passed.get((finding.kind, subject), 0.0)
+            for subject, excess in _excesses(finding).items()
+        )
     ]
+
+
+def _excesses(finding: Finding) -> dict[str, float]:
+    """Return by how much each limit is passed: of a drift, each column's that belongs to it.
+
+    Two versions may call one cause after different columns.
+    """
+    if finding.kind == "drift" and finding.columns:
+        drivers = finding.evidence["drivers"]
+        return {each["column"]: abs(each["value"] - each["limit"]) for each in drivers}
+    return {finding.subject: abs(finding.value - finding.limit)}
 
 
 def _evidence(seen: Progress, own: Watched, other: Watched) -> dict[str, Any]:
