@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -574,3 +575,30 @@ def test_sigterm_under_load_answers_what_was_accepted_and_seals_the_log(
     folder = running.root / ".loopline" / "log" / "flight-delays" / "dev"
     kinds = [p[0] for segment in folder.glob("*.log") for p, _ in read_frames(segment)]
     assert Counter(kinds) == {"p": answered["200"], "s": 1}
+
+
+def test_segments_go_to_a_store_outside_the_home_at_the_end_and_after_a_kill(
+    start, workspace, late, tensors, tmp_path_factory
+):
+    workspace.release(workspace.bundle(late, 3))
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "store"
+    shutil.copytree(workspace.settings.home / "store", elsewhere)
+    environment = {"LOOPLINE_STORE": str(elsewhere)}
+    here = workspace.settings.home / "log" / "flight-delays" / "dev"
+    there = elsewhere / "log" / "flight-delays" / "dev"
+    body = {"inputs": tensors(late, late.records[:1])}
+
+    killed = start("--log", "durable", environment=environment)
+    killed.post("/v2/models/flight-delays/infer", body)
+    killed.process.kill()
+    killed.rest()
+    left = [path.name for path in here.iterdir()]
+    again = start("--workers", "2", environment=environment)
+    again.post("/v2/models/flight-delays/infer", body)
+    again.stop()
+
+    found = {path.name: [p[0] for p, _ in read_frames(path)] for path in there.iterdir()}
+    assert again.process.returncode == 0
+    assert found.pop(left[0]) == ["p"]
+    assert [kinds for kinds in found.values() if kinds != ["s"]] == [["p", "s"]]
+    assert list(here.iterdir()) == []
