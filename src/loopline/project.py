@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loopline.evaluation.report import Report
     from loopline.monitoring.channels.base import Channel
     from loopline.pipeline.run import Outcome, Progress
-    from loopline.publishing.charts import Chart
+    from loopline.publishing.charts import Charts
     from loopline.registry.versions import ModelVersion
     from loopline.response.watch import Pass, Watch
 
@@ -64,12 +64,13 @@ class Project(Workspace):
         """Look at everything once, and respond."""
         return self.watcher().once(now or datetime.now(UTC))
 
-    def charts(self, *, now: datetime | None = None) -> "tuple[Chart, ...]":
-        """Return what became of the promises as charts: a notebook draws each of them."""
+    def charts(self, *, now: datetime | None = None) -> "Charts":
+        """Return what became of the promises as charts, which a notebook draws."""
         from loopline.publishing import watching
+        from loopline.publishing.charts import Charts
 
         past = watching.gather(self, now or datetime.now(UTC))
-        return tuple(
+        return Charts(
             chart
             for one in past.histories
             for part in watching.sections(past, one)

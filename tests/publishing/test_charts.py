@@ -7,7 +7,7 @@ import altair as alt
 import pytest
 
 from loopline.publishing import charts
-from loopline.publishing.charts import BASELINE, LIMIT, Chart, Mark, Value
+from loopline.publishing.charts import BASELINE, LIMIT, Chart, Charts, Mark, Value
 
 HOUR = 3_600_000
 HOSTILE = "a.b['c'] <script>\" + datum.x + {{7*7}}"
@@ -72,12 +72,14 @@ def test_a_name_from_data_is_never_a_field_or_an_expression(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_notebook_shows_a_chart_without_a_script(name):
-    shown = Chart("a", "b", DRAWN[name])._repr_html_()
+    chart = Chart("a <b>", "b", DRAWN[name], note="c & d")
+    shown = Charts([chart, chart])._repr_html_()
 
     root = ET.fromstring(shown)
     tags = {element.tag.rsplit("}", 1)[-1] for element in root.iter()}
     assert {"svg", "path"} <= tags
-    assert "script" not in tags
+    assert not {"script", "b"} & tags
+    assert sum(element.tag.endswith("svg") for element in root.iter()) == 2
 
 
 def test_what_rests_on_little_is_drawn_hollow():

@@ -355,6 +355,7 @@ That was nine months in {seconds:.0f} s. All of it is in {folder}, to look at an
   loopline model list                   every version, and which serves
   loopline model show latest            what was measured, and why its gate passed or failed
   loopline audit list                   who decided what, when, on which evidence
+  loopline watch --report               one page of what became of its promises
   loopline audit verify                 the proof that nothing of it was changed
   loopline serve --env production       ask it about a flight
 Your own data: loopline new NAME --data FILE --target COLUMN"""

@@ -8,6 +8,7 @@ variables with a fallback, so that one drawing is right in light, in dark and in
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,7 +66,20 @@ class Chart:
         return drawn
 
     def _repr_html_(self) -> str:
-        return f'<div style="background:#fff;padding:.5rem;overflow-x:auto">{self.svg}</div>'
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        return (
+            '<div style="background:#fff;color:#1b1f24;padding:.5rem;overflow-x:auto">'
+            f"<h4>{escape(self.title)}</h4>{self.svg}{note}</div>"
+        )
+
+
+class Charts(tuple[Chart, ...]):
+    """Several charts, which a notebook draws below each other."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f"<div>{''.join(chart._repr_html_() for chart in self)}</div>"
 
 
 @dataclass(frozen=True)
