@@ -37,7 +37,8 @@ def list_(resolved: bool, as_json: bool, project: Path | None) -> None:
     if not found:
         click.echo("No finding is open." if not resolved else "Nothing was ever found.")
     for one in found:
-        begin = f"{one.id[:8]}  {_state(one):12}  {one.environment}  {one.kind:8}"
+        about = plain(", ".join(one.columns or (one.subject,)))
+        begin = f"{one.id[:8]}  {_state(one):12}  {one.environment}  {one.kind:8}  {about}"
         click.echo(hang(begin, plain(one.message)))
 
 

@@ -75,14 +75,14 @@ class Settling:
         now = _State(*(self._version(key) for key in self._keys))
         if now == before or now.predictions < 0:
             return False
+        if now.labels < 0:
+            return False  # nothing is known of any of them: the first outcome will find them
         fresh = self._since(self._keys[0], before.predictions, now.predictions)
         told = self._since(self._keys[1], before.labels, now.labels)
         is_whole = fresh is None or told is None
         if fresh is None or told is None:  # older versions are gone: from the beginning
             fresh = self._tables.read(self._keys[0], now.predictions)
-            told = labels.empty()
-            if now.labels >= 0:
-                told = self._tables.read(self._keys[1], now.labels)
+            told = self._tables.read(self._keys[1], now.labels)
         removed, added = self._changes(fresh, told, now, is_whole=is_whole)
         with self._database.begin() as connection:
             if _state(connection, self._project) != before:
@@ -136,8 +136,6 @@ class Settling:
         self, fresh: pl.DataFrame, told: pl.DataFrame, now: _State, *, is_whole: bool
     ) -> tuple[dict[Cell, Counts], dict[Cell, Counts]]:
         """Return the counts to take away and to add."""
-        if now.labels < 0:
-            return {}, {}
         every = self._tables.scan(self._keys[1], now.labels)
         old = fresh.head(0)
         if not is_whole and len(told):
