@@ -139,6 +139,23 @@ def test_missing_values_have_the_promised_limit_and_few_rows_are_not_judged() ->
     assert judged(3, 0.0, rows=3) == {}
 
 
+def test_what_the_newest_data_fail_is_a_finding_until_newer_data_do_not(ledger: Any) -> None:
+    checked(ledger, 0.1, 1)
+    first = quality.known(ledger)
+    [found] = quality.of_data(SUBJECT, first)
+    checked(ledger, 0.0, 2)
+    [later] = quality.of_data(SUBJECT, quality.known(ledger, first))
+
+    assert (found.kind, found.subject) == ("quality", "source, age: minimum 18")
+    assert (found.status, found.value, found.rows) == ("open", 0.1, 1000)
+    assert found.message == (
+        "100 of 1,000 rows (10.00%) of snap-1 fail 'age: minimum 18', which is to warn; "
+        "checked 2013-05-01T00:00:00Z."
+    )
+    assert (later.id, later.status) == (found.id, "resolved")
+    assert first.training == {("age", "minimum 18"): 0.1}
+
+
 NOW = datetime.fromtimestamp((START + 4) * HOUR / 1e6 - 60, UTC)
 
 

@@ -8,7 +8,7 @@ the rows that trained the model is judged by chance: three standard errors.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,8 +86,8 @@ class Checks:
             return {}
         types = {each.name: each.type for each in signature.inputs if each.logged}
         frame = pl.DataFrame(list(found.inputs))
-        known = Conformed(frame, dict(types), {})
-        checks = row_checks(known, _without_key(self._contract, types))
+        rows = Conformed(frame, dict(types), {})
+        checks = row_checks(rows, _without_key(self._contract, types))
         gaps = [
             name
             for name, column in self._contract.data.columns.items()
@@ -150,14 +150,50 @@ def _without_key(contract: Contract, types: Mapping[str, str]) -> Contract:
     return contract.model_copy(update={"data": data})
 
 
-def usual(ledger: Ledger, after: int = 0) -> tuple[dict[tuple[str, str], float], int]:
-    """Return each check's share of failing training rows in the newest run, and its event."""
-    found: dict[tuple[str, str], float] = {}
-    for event in ledger.events(kinds=[CHECKED], after=after):
+@dataclass(frozen=True)
+class Known:
+    """What the newest runs found of their data."""
+
+    training: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Each check's share of failing training rows."""
+    source: tuple[Tally, ...] = ()
+    """What the newest run, also a refused one, found at the source."""
+    where: str = ""
+    at: str = ""
+    event: int = 0
+
+
+def known(ledger: Ledger, before: Known | None = None) -> Known:
+    """Return what the newest runs found; `before` is what was known so far."""
+    found = before or Known()
+    for event in ledger.events(kinds=[CHECKED], after=found.event):
         tallies = recorded(event.payload)
         training = {(t.column or "", t.name): t.share for t in tallies if t.stage == "training"}
-        found, after = training or found, event.number
-    return found, after
+        source = tuple(t for t in tallies if t.stage == "source")
+        found = Known(training or found.training, source, event.subject, event.at, event.number)
+    return found
+
+
+def of_data(subject: Subject, found: Known) -> list[Finding]:
+    """Judge each check of the newest data, which the next version would be made of."""
+    return [
+        subject.judge(
+            "quality",
+            f"source, {one.column}: {one.name}" if one.column else f"source, {one.name}",
+            holds=one.passed,
+            metric="failing_rate",
+            value=one.share,
+            limit=0.0,
+            window=(found.at, found.at),
+            rows=one.rows,
+            labels=None,
+            message=f"{one.failed:,} of {one.rows:,} rows ({one.share:.2%}) of {found.where} fail "
+            f"'{one.column or ''}{': ' if one.column else ''}{one.name}', which is to "
+            f"{one.on_fail}; checked {found.at}.",
+            evidence={"failed": one.failed, "on_fail": one.on_fail},
+        )
+        for one in found.source
+    ]
 
 
 def judge(
@@ -225,7 +261,7 @@ def report(
     be; without one neither is looked at.
     """
     found = list(_of_runs(ledger))
-    before, _ = usual(ledger)
+    before = known(ledger).training
     if signature is not None:
         found += _of_serving(contract, database, signature, before, now)
         found += _of_feedback(contract, tables, signature)

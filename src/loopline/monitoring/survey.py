@@ -105,9 +105,7 @@ class Survey:
         self._database = database
         self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
         self._ledger = ledger
-        self._failing: dict[tuple[str, str], float] = {}
-        self._checked = 0
-        """The last event that said so."""
+        self._quality = quality.Known()
         self._read: tuple[datetime, list[Event]] | None = None
         self._estimated: dict[tuple[str, int, bool], tuple[object, Estimation | None]] = {}
 
@@ -153,8 +151,10 @@ class Survey:
             ),
         )
         judged += drivers.judge(subject, reference, counted, window)
+        data = self._known_quality()
+        judged += quality.of_data(subject, data)
         judged += quality.judge(
-            contract, subject, reference.signature, counted, self._usual_quality(), window
+            contract, subject, reference.signature, counted, data.training, window
         )
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
@@ -182,12 +182,11 @@ class Survey:
             held=None if self._estimates is None else self._estimates.held(environment, version),
         ), judged
 
-    def _usual_quality(self) -> Mapping[tuple[str, str], float]:
-        """Return what share of the training rows failed each check, in the newest run."""
+    def _known_quality(self) -> quality.Known:
+        """Return what the newest runs found of their data."""
         if self._ledger is not None:
-            found, self._checked = quality.usual(self._ledger, self._checked)
-            self._failing = found or self._failing
-        return self._failing
+            self._quality = quality.known(self._ledger, self._quality)
+        return self._quality
 
     def _drift(
         self,
