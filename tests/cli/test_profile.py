@@ -77,6 +77,16 @@ def test_a_profile_is_saved_and_stands_for_its_table(folder: Path) -> None:
     assert [path.name for path in folder.glob(".*")] == []
 
 
+def test_all_columns_together_are_told_apart_where_it_is_asked_for(folder: Path) -> None:
+    shown = call("a.parquet", "b.csv", "--multivariate").output
+    found = json.loads(call("a.parquet", "a.parquet", "--multivariate", "--json").output)
+
+    assert "By all columns together rows of B are told from those of A with an area of " in shown
+    assert ": drifted" in shown
+    assert found["multivariate"]["drifted"] is False
+    assert call("a.parquet", "--multivariate").exit_code == 2
+
+
 def test_names_are_shown_as_text_and_never_read_by_the_terminal(folder: Path) -> None:
     pl.DataFrame({"x\x1b[2J": [1.0], "[red]": ["[bold]"]}).write_parquet("odd.parquet")
 

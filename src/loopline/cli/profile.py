@@ -12,6 +12,7 @@ from loopline.cli.main import json_option, plain
 if TYPE_CHECKING:
     from loopline.counts.saved import Profiled
     from loopline.counts.summary import Change, Summary
+    from loopline.data.multivariate import Apart
 
 
 _SHOWN, _LONGEST = 3, 24
@@ -36,6 +37,11 @@ _SHOWN, _LONGEST = 3, 24
     help="From which PSI on a column has drifted, where chance does not explain it.",
 )
 @click.option(
+    "--multivariate",
+    is_flag=True,
+    help="Say also how well rows of B are told from those of A by all columns together.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -53,6 +59,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     columns: str,
     without: str,
     psi: float,
+    multivariate: bool,
     out: Path | None,
     threads: int | None,
     strict: bool,
@@ -60,19 +67,23 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> None:
     """Profile, compare and print."""
     from loopline.counts.summary import changes, summaries
-    from loopline.data.profiling import Wanted, profile_all
+    from loopline.data.profiling import Wanted, profile_all, told_apart
 
-    wanted = Wanted(_names(columns), _names(without))
-    found = profile_all([first, *filter(None, [second])], Path.cwd(), query, wanted, threads)
+    if multivariate and second is None:
+        raise click.UsageError("--multivariate tells two tables apart: name B too.")
+    wanted, places = Wanted(_names(columns), _names(without)), [first, *filter(None, [second])]
+    found = profile_all(places, Path.cwd(), query, wanted, threads)
+    apart = told_apart(places, Path.cwd(), found, query) if multivariate else None
     compared = changes(found[0], found[1], psi) if len(found) > 1 else []
     if out is not None:
         _save(found, out)
     described = [summaries(table) for table in found]
     if as_json:
-        click.echo(_json(found, described, compared, psi))
+        click.echo(_json(found, described, compared, psi, apart))
     else:
         _print(found, described, compared, psi)
-    if strict and any(one.drifted for one in compared):
+        _print_apart(apart)
+    if strict and (any(one.drifted for one in compared) or (apart and apart.drifted)):
         sys.exit(1)
 
 
@@ -92,6 +103,7 @@ def _json(
     described: "Sequence[Sequence[Summary]]",
     compared: "Sequence[Change]",
     psi: float,
+    apart: "Apart | None",
 ) -> str:
     import msgspec
 
@@ -104,6 +116,8 @@ def _json(
     if len(found) > 1:
         drifted = sum(one.drifted for one in compared)
         said |= {"psi_limit": psi, "drifted": drifted, "drift": compared}
+    if apart is not None:
+        said["multivariate"] = apart
     return msgspec.json.format(msgspec.json.encode(said)).decode()
 
 
@@ -133,6 +147,20 @@ def _print(
          "what changed"),
         (_compared(one) for one in compared),
     )  # fmt: skip
+
+
+def _print_apart(apart: "Apart | None") -> None:
+    if apart is None:
+        return
+    area = apart.roc_auc
+    click.echo(
+        f"\nBy all columns together rows of B are told from those of A with an area of "
+        f"{area.value:.3f} ({area.low:.3f} to {area.high:.3f}; 0.5 is not at all): "
+        + ("drifted" if apart.drifted else "not drifted")
+    )
+    if apart.telling:
+        told = ", ".join(f"{plain(name)} {lost:.3f}" for name, lost in apart.telling.items())
+        click.echo(f"  what tells them, and the area lost without it: {told}")
 
 
 def _described(one: "Summary") -> tuple[str, ...]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loopline.compute.base import Compute
+    from loopline.data.multivariate import Apart
 
 _AS_READ: Mapping[Type, str] = {"integer": "number"}
 """A column that begins with whole numbers may go on with others."""
@@ -78,7 +79,7 @@ class Counting:
 
     def _count(self, part: Part) -> dict[str, Draft]:
         counters = {name: Counter(grid) for name, grid in self.grids.items()}
-        for batch in self._batches(part, counters):
+        for batch in self.batches(part, counters):
             for name, counter in counters.items():
                 try:
                     counter.add(batch.column(name))
@@ -89,7 +90,10 @@ class Counting:
                     ) from error
         return {name: counter.draft() for name, counter in counters.items()}
 
-    def _batches(self, part: Part, counters: Mapping[str, Counter]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, part: Part, counters: Mapping[str, Counter] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield a part's rows, in the types they mean; `counters` hear what means nothing."""
         names = list(self.grids)
         if not part.is_loose or self.reading is None:
             yield from part.piece.batches(names, self.encoded)
@@ -97,7 +101,8 @@ class Counting:
         _check_json(part.piece)
         table, lost = self.reading.typed(part.piece.batches(names))
         for name, number in lost.items():
-            counters[name].unreadable += number
+            if counters is not None:
+                counters[name].unreadable += number
         yield from table.to_batches()
 
 
@@ -187,6 +192,31 @@ def _incoming(place: str, root: Path, query: str | None) -> Incoming:
     if where["url"] is not None:
         where["query"] = query
     return open_incoming(where, root, Settings.read(root))
+
+
+def told_apart(
+    places: Sequence[str], root: Path, found: Sequence[Profiled], query: str | None = None
+) -> "Apart":
+    """Return how well the second of two tables is told from the first, by all columns together.
+
+    Both are read once more, for a sample of their rows.
+
+    Raises:
+        SourceError: one is a saved profile, which has no rows, or they are too few.
+    """
+    from loopline.data.multivariate import apart, sample
+
+    samples = []
+    for place in places:
+        if not is_remote(place) and saved.is_saved(root / place):
+            raise SourceError(
+                f"{place} is a saved profile: its columns' counts, and no rows to tell apart by "
+                "all columns together. Name its data, or leave out --multivariate."
+            )
+        wanted = Wanted(only=tuple(found[0].types))
+        table = _open(place, _incoming(place, root, query), None, wanted)
+        samples.append(sample(_prepare(table, found[0]), chain([table.first], table.parts)))
+    return apart(found[0], *samples)
 
 
 def regrid(table: Profiled, like: Profiled) -> Profiled:

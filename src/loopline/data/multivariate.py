@@ -1,0 +1,163 @@
+"""Whether two tables can be told apart by all their columns together.
+
+Each column alone may look as before while what they say of each other has changed. A classifier of
+boosted trees learns on a bounded sample of both tables which one a row is from (Lopez-Paz and
+Oquab, Revisiting Classifier Two-Sample Tests, 2017): its area under the ROC curve on rows that it
+did not learn from is 0.5 where nothing changed, and comes with its interval.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from loopline.counts import quality
+from loopline.counts.quality import Figure
+from loopline.counts.saved import Profiled
+from loopline.errors import SourceError
+
+if TYPE_CHECKING:
+    from loopline.data.profiling import Counting, Part
+
+SAMPLE = 10_000
+"""Rows of each table."""
+FEWEST = 100
+_FOLDS = 3
+_TELLING = 5
+TOLD_APART = 0.55
+"""An area whose whole interval is above it: a difference that is there, and not a small one."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How well two tables are told from each other."""
+
+    roc_auc: Figure
+    rows: int
+    """Of both, in the sample."""
+    drifted: bool
+    telling: Mapping[str, float]
+    """Columns that tell most, and how much of the area is lost without what they say."""
+
+
+class Sample:
+    """Rows drawn evenly from a table of any size: which ones depends on their places alone."""
+
+    def __init__(self, size: int = SAMPLE) -> None:
+        self._size = size
+        self._keys = np.empty(0, np.uint64)
+        self._rows: list[pa.Table] = []
+        self._seen = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Offer the next rows."""
+        keys = _scattered(np.arange(self._seen, self._seen + batch.num_rows, dtype=np.uint64))
+        self._seen += batch.num_rows
+        most = self._keys.max() if len(self._keys) >= self._size else np.uint64(2**64 - 1)
+        chosen = np.flatnonzero(keys < most)
+        if not len(chosen):
+            return
+        # Through a list: Arrow would import pandas to look at an array of numpy's.
+        picked = pa.Table.from_batches([batch]).take(pa.array(chosen.tolist(), pa.int64()))
+        self._rows.append(picked)
+        self._keys = np.concatenate([self._keys, keys[chosen]])
+        if len(self._keys) > 2 * self._size:
+            self._shrink()
+
+    def table(self) -> pa.Table:
+        """Return the rows drawn."""
+        self._shrink()
+        return pa.concat_tables(self._rows, promote_options="permissive")
+
+    def _shrink(self) -> None:
+        table = pa.concat_tables(self._rows, promote_options="permissive")
+        places = np.sort(np.argsort(self._keys, kind="stable")[: self._size])
+        self._keys = self._keys[places]
+        self._rows = [table.take(pa.array(places.tolist(), pa.int64()))]
+
+
+def apart(reference: Profiled, first: pa.Table, second: pa.Table, *, seed: int = 7) -> Apart:
+    """Tell a sample of the second table from one of the first, by all columns.
+
+    Texts are left out: a key differs in every row, and tells nothing.
+
+    Raises:
+        SourceError: there are too few rows, or no column that can tell anything.
+    """
+    names = [name for name, kind in reference.types.items() if kind != "text"]
+    rows = min(first.num_rows, second.num_rows)
+    if rows < FEWEST or not names:
+        raise SourceError(
+            f"Tables are told apart by {FEWEST} rows of each and more, and by columns other than "
+            f"text: here are {rows} rows and {len(names)} such columns. Leave out --multivariate."
+        )
+    both = (first, second)
+    matrix = np.column_stack(
+        [np.concatenate([_column(reference, name, each[name]) for each in both]) for name in names]
+    )
+    truth = np.repeat([0, 1], [first.num_rows, second.num_rows])
+    scores, lost = _out_of_fold(matrix, truth, seed)
+    area = quality.roc_auc(quality.count_scores(scores, truth))
+    order = np.argsort(-lost, kind="stable")[:_TELLING]
+    telling = {names[place]: float(lost[place]) for place in order if lost[place] > 0.005}
+    return Apart(area, len(truth), area.low > TOLD_APART, telling)
+
+
+def _out_of_fold(matrix: np.ndarray, truth: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's score by a model that did not see it, and what each column is worth."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import StratifiedKFold
+    from threadpoolctl import threadpool_limits
+
+    scores, lost = np.zeros(len(truth)), np.zeros(matrix.shape[1])
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    # On a busy machine threads that wait for each other cost ten times what they gain.
+    with threadpool_limits(1):
+        for learn, judge in folds.split(matrix, truth):
+            model = HistGradientBoostingClassifier(max_iter=40, random_state=seed)
+            model.fit(matrix[learn], truth[learn])
+            scores[judge] = model.predict_proba(matrix[judge])[:, 1]
+            found = permutation_importance(
+                model, matrix[judge], truth[judge], scoring="roc_auc", n_repeats=1,
+                random_state=seed,
+            )  # fmt: skip
+            lost += found.importances_mean / _FOLDS
+    return scores, lost
+
+
+def _column(reference: Profiled, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column as numbers: a category by how frequent its value is in the reference."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if reference.types[name] in {"category", "boolean"}:
+        named = reference.profile.columns[name].named
+        frequent = sorted(named, key=lambda value: -named[value])
+        places = {value: float(place) for place, value in enumerate(frequent)}
+        texts = column.cast(pa.string()).to_pylist()
+        return np.array([np.nan if text is None else places.get(text, -1.0) for text in texts])
+    if reference.types[name] == "time":
+        column = column.cast(pa.timestamp("us")).cast(pa.int64())
+    values = column.cast(pa.float64(), safe=False).to_pylist()
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def sample(work: "Counting", parts: Iterable["Part"]) -> pa.Table:
+    """Return a sample of a table's rows, in the types that they are counted in."""
+    found = Sample()
+    for part in parts:
+        for batch in work.batches(part):
+            found.add(batch)
+    return found.table()
+
+
+def _scattered(places: np.ndarray) -> np.ndarray:
+    """Return numbers that look drawn (splitmix64), one for each place."""
+    with np.errstate(over="ignore"):
+        found: Any = places + np.uint64(0x9E3779B97F4A7C15)
+        found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    scattered: np.ndarray = found ^ (found >> np.uint64(31))
+    return scattered
