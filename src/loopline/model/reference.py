@@ -52,8 +52,10 @@ reason.
 
 Some pipelines are exact but for values that lie on a turn to the last bit. Where trees or bins come
 after a logarithm or a power, the plan puts their question before it, at the very number where it
-turns. Where they come after splines, projections or products, the proof finds such values or it
-does not; if it does, the original answers.
+turns. Where bins, quantiles or trees come after splines, projections or products, the proof finds
+such values or it does not; if it does, the original answers. Splines are the likeliest: a plan has
+them as polynomials between their knots, which differ from SciPy's recursion in the last bit, and
+bins are cut at the very values that training rows had.
 
 ## Steps
 

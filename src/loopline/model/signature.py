@@ -4,6 +4,7 @@ The server reads this and nothing of the contract: what a caller may send, how i
 float64 matrix the plan runs on, and what comes back.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from loopline.data.columns import Columns
 from loopline.data.row_steps import evaluate
 
+_NOTHING: dict[str, Sequence[float]] = {}
 Task = Literal["binary", "multiclass", "regression"]
 
 DATATYPES = {
@@ -69,8 +71,12 @@ class Signature:
     time: str | None = None
 
 
-def matrix(signature: Signature, columns: Columns) -> np.ndarray:
+def matrix(
+    signature: Signature, columns: Columns, known: Mapping[str, Sequence[float]] = _NOTHING
+) -> np.ndarray:
     """Return the float64 matrix (rows, features) that a plan runs on, row by row in memory.
+
+    Of columns in `known` the codes are known already.
 
     Raises:
         KeyError: an input that a feature needs is not among `columns`.
@@ -78,7 +84,10 @@ def matrix(signature: Signature, columns: Columns) -> np.ndarray:
     rows = len(next(iter(columns.values())))
     seen = np.empty((rows, len(signature.features)))
     for place, feature in enumerate(signature.features):
-        values = (
+        if feature.name in known:
+            seen[:, place] = known[feature.name]
+            continue
+        values: Any = (
             columns[feature.name]
             if feature.steps is None
             else evaluate(feature.steps, columns, rows)

@@ -17,6 +17,7 @@ import numpy as np
 from loopline.data.columns import (
     BEYOND_INTEGERS,
     NAT,
+    SPACE,
     Columns,
     from_value,
     from_values,
@@ -55,6 +56,11 @@ class Reader:
         self._takes_columns = takes_columns
         self._unheard = missing_numbers(signature.missing)
         self._meanings = {column.name: _Meanings(column, signature) for column in signature.inputs}
+        self._coded = [
+            feature.name
+            for feature in signature.features
+            if feature.kind == "category" and feature.steps is None
+        ]
         self.row = np.empty((1, len(signature.features)))
         """What `one` fills for a plan: always the same memory."""
         self._one_row = None if takes_columns else _OneRow(signature, self._meanings, self.row)
@@ -76,16 +82,38 @@ class Reader:
             RequestError: a value cannot be what its column is.
         """
         read: Columns = {}
-        logged = []
+        codes: dict[str, Sequence[float]] = {}
+        logged: list[Sequence[Any]] = []
         for column, values in zip(self._signature.inputs, columns, strict=True):
-            read[column.name] = self._column(column, [None] * count if values is None else values)
+            given = [None] * count if values is None else values
+            kinds = set(map(type, given))
+            if kinds <= _TEXTS and column.type in {"category", "text"}:
+                texts, codes[column.name] = self._texts(column, given)
+                read[column.name] = _objects(texts)
+            else:
+                read[column.name] = self._column(column, given, kinds)
+                texts = None
             if column.logged:
-                logged.append(plain(read[column.name]))
-        seen = None if self._takes_columns else matrix(self._signature, read)
+                logged.append(plain(read[column.name]) if texts is None else texts)
+        seen = None
+        if not self._takes_columns:
+            known = {name: codes[name] for name in self._coded if name in codes}
+            seen = matrix(self._signature, read, known)
         return Rows(count, seen, read, logged)
 
-    def _column(self, column: Input, values: list[Any]) -> np.ndarray:
-        kinds = set(map(type, values))
+    def _texts(
+        self, column: Input, values: list[Any]
+    ) -> tuple[Sequence[str | None], Sequence[float]]:
+        """Return what texts mean, and the codes of a category."""
+        if column.type == "category":
+            pairs = list(map(self._meanings[column.name].__getitem__, values))
+            texts, codes = zip(*pairs, strict=True) if pairs else ((), ())
+            return texts, codes
+        missing = self._signature.missing
+        stripped = [None if value is None else value.strip(SPACE) for value in values]
+        return [None if value in missing else value for value in stripped], ()
+
+    def _column(self, column: Input, values: list[Any], kinds: set[type]) -> np.ndarray:
         plain = {"number": _NUMBERS, "integer": _INTEGERS}.get(column.type, frozenset())
         if kinds <= plain and self._unheard.isdisjoint(values):
             try:
@@ -93,13 +121,11 @@ class Reader:
             except OverflowError:
                 pass  # an integer beyond float64, which the careful way names
             else:
-                if np.nansum(np.abs(numbers)) < BEYOND_INTEGERS:
+                total = np.add.reduce(np.abs(numbers))  # a third of what `nansum` takes
+                if total != total:  # noqa: PLR0124 - NaN alone
+                    total = np.nansum(np.abs(numbers))
+                if total < BEYOND_INTEGERS:
                     return numbers
-        if column.type == "category" and kinds <= _TEXTS:
-            meanings = self._meanings[column.name]
-            texts = np.empty(len(values), dtype=object)
-            texts[:] = [meanings[value][0] for value in values]
-            return texts
         return _read(column, values, self._signature.missing)
 
 
@@ -253,6 +279,12 @@ def _read(column: Input, values: list[Any], missing: tuple[str, ...]) -> np.ndar
         return from_values(column.name, values, column.type, missing)
     except DataError as error:
         raise RequestError(str(error)) from None
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _array(column: Input, value: Any) -> np.ndarray:

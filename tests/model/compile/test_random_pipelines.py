@@ -31,6 +31,8 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
+from loopline.model.parity import prove
+
 NUMBERS = ["plain", "positive", "whole", "holed"]
 TEXTS = ["colour", "size"]
 
@@ -110,8 +112,20 @@ def _pipeline(seed):
     return make_pipeline(table, _ensemble(generator))
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 37, 116])
 def test_a_random_pipeline_has_an_exact_plan(seed, proving):
     task = "multiclass" if seed % 4 == 3 else "binary"
 
     proving(_pipeline(seed), task, (*NUMBERS, *TEXTS), "frame")
+
+
+@pytest.mark.parametrize("seed", [64, 87])
+def test_bins_and_quantiles_after_splines_turn_on_a_last_bit_which_the_proof_finds(seed, proving):
+    task = "multiclass" if seed % 4 == 3 else "binary"
+    plan, original = proving.plan(_pipeline(seed), task, (*NUMBERS, *TEXTS), "frame")
+    held_out = {name: values[1::2] for name, values in proving.columns.items()}
+
+    found = prove(plan, original, original.signature, held_out)
+
+    assert not found.agreed
+    assert found.flipped > 0
