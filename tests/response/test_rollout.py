@@ -63,6 +63,7 @@ def test_a_step_is_taken_when_it_lasted_and_held_its_promises(rolling: Any, day:
         ("2013-05-02 00:00 UTC (soak: 1 day, 0:00:00)",)
     ]
     [action] = seen.actions
+    assert seen.rollouts == ()  # it waits for nothing
     assert (action.kind, action.rule, action.outcome) == ("advance", "rollout", "done")
     assert "credit:2 gets 50%, step 2 of 3: 200 predictions" in action.why
     assert (action.detail["evidence"]["rows"], action.detail["evidence"]["labels"]) == (200, 200)

@@ -75,7 +75,7 @@ class Pass(Shown):
     held: int = 0
     """Alerts that wait for the end of quiet hours."""
     rollouts: tuple[Progress, ...] = ()
-    """Where the rollouts were that go on, and what each waited for."""
+    """Where the rollouts are that wait, and for what."""
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
     is_judged: bool = True
@@ -252,8 +252,8 @@ class Watch:
                 self._findings.open().values(),
                 is_returned=any(one.rolled_back == seen.version for one in history),
             )
-            found.append(seen)
             if decision is None or not rollout.is_due(decision, seen, self._acting.history(), now):
+                found.append(seen)
                 continue
             done = self._acting.act(decision, environment, seen.version, now)
             actions.append(done)
