@@ -87,6 +87,22 @@ def test_all_columns_together_are_told_apart_where_it_is_asked_for(folder: Path)
     assert call("a.parquet", "--multivariate").exit_code == 2
 
 
+def test_a_page_holds_every_column_s_figures_and_charts(folder: Path) -> None:
+    pl.DataFrame({"<b>x": [1.0, 2.0], "c": ["</script>", "b"]}).write_parquet("odd.parquet")
+
+    assert call("a.parquet", "b.csv", "--page", "drift.html").exit_code == 0
+    assert call("odd.parquet", "--page", "odd.html").exit_code == 0
+
+    both, alone = (Path(name).read_text() for name in ("drift.html", "odd.html"))
+    assert "2 of 2 columns have drifted (PSI above 0.2, beyond chance)." in both
+    assert both.count('class="drawing"') == alone.count('class="drawing"') == 2
+    assert len(both) < 2_000_000
+    assert "<b>x" not in alone
+    assert "&lt;b&gt;x" in alone
+    assert "What changed" not in alone
+    assert 'http-equiv="Content-Security-Policy"' in both
+
+
 def test_names_are_shown_as_text_and_never_read_by_the_terminal(folder: Path) -> None:
     pl.DataFrame({"x\x1b[2J": [1.0], "[red]": ["[bold]"]}).write_parquet("odd.parquet")
 

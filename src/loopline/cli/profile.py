@@ -19,6 +19,13 @@ _SHOWN, _LONGEST = 3, 24
 """Values of a category in its row, and their characters; --json has more, and whole."""
 
 
+_COLUMNS = ("column", "type", "missing", "zero", "5%", "median", "95%", "values")
+_CHANGES = (
+    "column", "verdict", "PSI", "by chance", "KS", "JS", "Wasserstein", "p", "V", "missing",
+    "what changed",
+)  # fmt: skip
+
+
 @click.command(
     help="Describe every column of A, and how far B has drifted from it. A and B are files, "
     "folders, globs, Delta tables, object-store URLs, databases' URLs with --query, or profiles "
@@ -48,6 +55,12 @@ _SHOWN, _LONGEST = 3, 24
     help="Save the counts as Parquet; such a file can be A.",
 )
 @click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write all of it as one HTML page, with both distributions of each column.",
+)
+@click.option(
     "--threads", type=click.IntRange(1, 256), help="How many; by default one for each processor."
 )
 @click.option("--strict", is_flag=True, help="Exit 1 where a column has drifted.")
@@ -61,6 +74,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     psi: float,
     multivariate: bool,
     out: Path | None,
+    page: Path | None,
     threads: int | None,
     strict: bool,
     as_json: bool,
@@ -78,6 +92,8 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     if out is not None:
         _save(found, out)
     described = [summaries(table) for table in found]
+    if page is not None:
+        _write(page, found, described, compared, psi)
     if as_json:
         click.echo(_json(found, described, compared, psi, apart))
     else:
@@ -96,6 +112,22 @@ def _save(found: "Sequence[Profiled]", out: Path) -> None:
     from loopline.store.files import publish
 
     publish(str(out), lambda stream: write(found, stream), out.with_name(f".{out.name}.draft"))
+
+
+def _write(
+    place: Path,
+    found: "Sequence[Profiled]",
+    described: "Sequence[Sequence[Summary]]",
+    compared: "Sequence[Change]",
+    psi: float,
+) -> None:
+    from loopline.publishing.profile import html
+    from loopline.store.files import publish
+
+    columns = (_COLUMNS, [_described(one) for one in described[0]])
+    text = html(found, compared, psi, columns, (_CHANGES, [_compared(one) for one in compared]))
+    draft = place.with_name(f".{place.name}.draft")
+    publish(str(place), lambda stream: stream.write(text.encode()), draft)
 
 
 def _json(
@@ -131,10 +163,7 @@ def _print(
 
     table = found[0]
     click.echo(f"{plain(table.name)}: {table.rows:,} rows, {len(table.types)} columns")
-    print_table(
-        ("column", "type", "missing", "zero", "5%", "median", "95%", "values"),
-        (_described(one) for one in described[0]),
-    )
+    print_table(_COLUMNS, (_described(one) for one in described[0]))
     if len(found) == 1:
         return
     drifted = sum(one.drifted for one in compared)
@@ -142,11 +171,7 @@ def _print(
         f"\n{plain(found[1].name)}: {found[1].rows:,} rows; {drifted} of {len(compared)} columns "
         f"have drifted (PSI above {psi:g}, beyond chance)"
     )
-    print_table(
-        ("column", "verdict", "PSI", "by chance", "KS", "JS", "Wasserstein", "p", "V", "missing",
-         "what changed"),
-        (_compared(one) for one in compared),
-    )  # fmt: skip
+    print_table(_CHANGES, (_compared(one) for one in compared))
 
 
 def _print_apart(apart: "Apart | None") -> None:

@@ -1,0 +1,91 @@
+"""A table's profile, or the drift of one from another, as one HTML page: self-contained, offline.
+
+The charts, their script and the page's policy are the watch report's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from loopline import __version__
+from loopline.counts.kernel import ColumnCounts
+from loopline.counts.saved import Profiled
+from loopline.counts.summary import Change
+from loopline.monitoring.drift import Drift
+from loopline.monitoring.history import Pair
+from loopline.publishing import page, shapes
+from loopline.publishing.charts import Chart
+
+MOST = 120
+"""Columns that are drawn; every one is in the tables."""
+
+Sheet = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Heads and rows."""
+
+
+def html(
+    tables: Sequence[Profiled],
+    changes: Sequence[Change],
+    limit: float,
+    columns: Sheet,
+    changed: Sheet,
+) -> str:
+    """Return the page; the sheets are what the terminal shows."""
+    drawn = list(_charts(tables, changes))
+    style, script = page._style(), page._script()
+    policy = (
+        f"default-src 'none'; script-src '{page._hash(script)}'; "
+        f"style-src '{page._hash(style)}'; base-uri 'none'; form-action 'none'"
+    )
+    template = page._template().environment.get_template("profile.html")
+    return template.render(
+        tables=tables,
+        drifted=sum(one.drifted for one in changes),
+        limit=f"{limit:g}",
+        column_heads=columns[0],
+        columns=columns[1],
+        change_heads=changed[0],
+        changes=changed[1],
+        charts=drawn,
+        more=max(len(tables[0].types) - MOST, 0),
+        specs=page.embedded([chart.spec for chart in drawn]),
+        style=style,
+        script=script,
+        policy=policy,
+        version=__version__,
+    )
+
+
+def _charts(tables: Sequence[Profiled], changes: Sequence[Change]) -> Iterator[Chart]:
+    reference = tables[0].profile.columns
+    if not changes:
+        for column in list(reference)[:MOST]:
+            yield _alone(column, reference[column])
+        return
+    for one in changes[:MOST]:
+        current = tables[1].profile.columns[one.column]
+        figures = {
+            "psi": one.psi,
+            "missing_rate": one.figures.missing_rate,
+            "reference_missing_rate": one.figures.reference_missing_rate,
+        }
+        drift = Drift(one.column, "input", current.rows, figures, {})
+        yield shapes.pair(Pair(drift, reference[one.column], current))
+
+
+def _alone(column: str, counted: ColumnCounts) -> Chart:
+    """Draw one distribution: that of nothing lies over it, and is not seen."""
+    none = np.empty(0, np.int64)
+    nothing = replace(counted, missing=0, cells=none, counts=none, low=0, high=0, named={})
+    figures = {"psi": 0.0, "missing_rate": 0.0, "reference_missing_rate": 0.0}
+    chart = shapes.pair(Pair(Drift(column, "input", 0, figures, {}), counted, nothing))
+    spec: dict[str, Any] = {**chart.spec, "title": {**chart.spec["title"], "text": column}}
+    return Chart(
+        title=column,
+        alt=f"The distribution of {column}.",
+        spec=spec,
+        head=(chart.head[0], "share"),
+        rows=tuple(row[:2] for row in chart.rows),
+    )
