@@ -147,6 +147,14 @@ def test_a_regression_is_reviewed_by_its_prediction() -> None:
     assert 0 < expected.sum() < 200
 
 
+def test_a_version_without_the_column_of_a_condition_is_reviewed_by_chance_alone() -> None:
+    known = reference()
+
+    reasoned = Reasons(Review(when="income > 3", sample=1.0))(logged(known, 20), known, PLACE)
+
+    assert reasoned.review.to_list() == ["sample"] * 20
+
+
 def test_a_model_that_must_be_asked_is_explained_where_the_contract_reviews() -> None:
     known = reference(make_pipeline(PolynomialFeatures(2), LogisticRegression()))
     found = logged(reference(), 500)

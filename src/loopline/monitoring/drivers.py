@@ -19,7 +19,7 @@ import polars as pl
 from loopline.contract.schema import Review
 from loopline.data.columns import Columns
 from loopline.data.row_sql import Expression, evaluate, parse
-from loopline.errors import RequestError
+from loopline.errors import RequestError, RowSqlError
 from loopline.model.explanation import Contributions
 from loopline.model.signature import Signature
 from loopline.monitoring.findings import Finding, Subject
@@ -55,7 +55,7 @@ class Reasons:
     def __init__(self, review: Review | None) -> None:
         self._sample = 0.0 if review is None else float(review.sample)
         self._when = None if review is None else review.when
-        self._parsed: dict[int, Expression] = {}
+        self._parsed: dict[int, Expression | None] = {}
 
     def __call__(self, found: Typed, reference: Reference, place: tuple[str, int]) -> Reasoned:
         """Explain some rows of one version; `place` is environment and version."""
@@ -95,9 +95,19 @@ class Reasons:
         types = {each.name: each.type for each in signature.inputs if each.logged}
         types |= dict.fromkeys(answers(signature, found.scores), "number")
         if reference.version not in self._parsed:
-            self._parsed[reference.version] = parse(self._when, types)
-        steps = self._parsed[reference.version].steps
-        return np.asarray(evaluate(steps, columns, rows) == 1)
+            self._parsed[reference.version] = _parsed(self._when, types)
+        condition = self._parsed[reference.version]
+        if condition is None:
+            return np.zeros(rows, dtype=bool)
+        return np.asarray(evaluate(condition.steps, columns, rows) == 1)
+
+
+def _parsed(condition: str, types: Mapping[str, str]) -> Expression | None:
+    """Return the condition; None for a version that has not the columns it names."""
+    try:
+        return parse(condition, types)
+    except RowSqlError:  # `loopline check` names it where it is none for the contract itself
+        return None
 
 
 def answers(signature: Signature, scores: np.ndarray) -> Columns:

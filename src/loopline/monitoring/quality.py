@@ -77,6 +77,8 @@ class Checks:
 
     def __init__(self, contract: Contract | None) -> None:
         self._contract = contract
+        self._asked: dict[int, Contract] = {}
+        """By version: what can be asked of its requests, for parsing rules takes its time."""
 
     def __call__(
         self, found: Typed, signature: Signature, place: tuple[str, int]
@@ -86,8 +88,9 @@ class Checks:
             return {}
         types = {each.name: each.type for each in signature.inputs if each.logged}
         frame = pl.DataFrame(list(found.inputs))
-        rows = Conformed(frame, dict(types), {})
-        checks = row_checks(rows, _without_key(self._contract, types))
+        if place[1] not in self._asked:
+            self._asked[place[1]] = _without_key(self._contract, types)
+        checks = row_checks(Conformed(frame, dict(types), {}), self._asked[place[1]])
         gaps = [
             name
             for name, column in self._contract.data.columns.items()
