@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,3 +224,23 @@ def test_watching_shows_prometheus_its_gauges_in_a_file_and_on_a_port(
         watcher.send_signal(signal.SIGTERM)
     assert watcher.returncode == 0
     assert "loopline_watch_timestamp_seconds" in shown
+
+
+@pytest.mark.parametrize(
+    ("windows", "inside", "is_said"), [(4, 1, True), (4, 2, False), (2, 0, False)]
+)
+def test_estimates_that_mostly_did_not_hold_are_said_not_to_be_relied_on(
+    windows: int, inside: int, is_said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = SimpleNamespace(value=0.7, low=0.6, high=0.8)
+    watched: Any = SimpleNamespace(
+        rows=100,
+        estimation=SimpleNamespace(rows=100, metrics={"roc_auc": figure}),
+        held=SimpleNamespace(windows=windows, inside={"roc_auc": inside}),
+    )
+
+    watch._print_estimation(watched)
+
+    told = capsys.readouterr().out
+    assert f"of {windows} past windows, inside the interval: roc_auc in {inside}" in told
+    assert ("do not rely on them" in told) is is_said

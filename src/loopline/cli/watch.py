@@ -19,6 +19,8 @@ _SHOWN = 8
 """Columns of drift, the worst first; --json has all."""
 _TOLD = ("cost_per_prediction", "roc_auc", "log_loss", "recall", "accuracy", "mae", "rmse")
 """Estimates that are printed; --json has all."""
+_ENOUGH = 3
+"""From so many past windows on it is said that estimates did not hold in most of them."""
 _DRIFT = {
     "psi": "psi",
     "jensen_shannon": "js",
@@ -271,7 +273,13 @@ def _print_estimation(watched: "Watched") -> None:
     if watched.held is not None:
         held = watched.held
         told = ", ".join(f"{name} in {held.inside[name]}" for name in _TOLD if name in held.inside)
-        click.echo(f"  {'':10} of {held.windows} past windows, inside the interval: {told}")
+        few = held.windows >= _ENOUGH and any(
+            2 * held.inside[name] < held.windows for name in _TOLD if name in held.inside
+        )
+        caution = "; do not rely on them" if few else ""
+        click.echo(
+            f"  {'':10} of {held.windows} past windows, inside the interval: {told}{caution}"
+        )
 
 
 def _print_performance(watched: "Watched") -> None:
