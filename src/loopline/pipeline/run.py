@@ -123,7 +123,8 @@ def run(
     trained = train(
         material, root=workspace.root, home=workspace.settings.home, now=now, progress=progress
     )
-    made = _prove(trained, material, progress)
+    with one_thread():
+        made = _prove(trained, material, progress)
     report, note = _evaluate(workspace, material, made, baseline, now)
     progress("evaluate", f"{report.rows:,} test rows, beside {report.baseline}")
     version = _register(workspace, material, made, baseline, report, now)

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep BLAS and OpenMP on one thread in this block."""
+    """Keep BLAS and OpenMP on one thread in this block: those of libraries that are loaded now."""
+    # A library that came later would know no limit: boosted trees waited seven times as long on a
+    # machine whose cores others used.
+    import sklearn.ensemble  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
