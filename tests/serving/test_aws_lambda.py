@@ -44,7 +44,7 @@ def event(
 
 @pytest.fixture
 def inside(workspace: Any, adding: Any) -> Iterator[Inside]:
-    workspace.release(workspace.bundle(adding, 3))
+    workspace.release(workspace.bundle(adding, 3, with_reasons=True))
     settings = workspace.settings
     guard = Guard(Access(settings.home), needs_token=False)
     with opened("flight-delays", settings, environment="dev", log="durable", guard=guard) as found:
@@ -82,6 +82,18 @@ def test_an_event_from_the_web_is_a_request(inside: Inside) -> None:
         "text/csv; charset=utf-8",
     )
     assert staged["statusCode"] == 200
+
+
+def test_the_query_of_an_event_asks_for_reasons(inside: Inside) -> None:
+    body = '{"instances":[[1,2]]}'
+    asked = event("/invocations", body, content_type="application/json")
+    asked["rawQueryString"] = "explain=true"
+
+    [told] = json.loads(handle(inside, asked)["body"])["explanations"]
+
+    # The rows that say what is usual are (1, 2) and (3, 4): the means are 2 and 3.
+    assert told["base"] == 5.0
+    assert told["reasons"] == [{"column": "a", "adds": -1.0}, {"column": "b", "adds": -1.0}]
 
 
 def test_binary_answers_are_coded(inside: Inside) -> None:
