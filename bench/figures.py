@@ -67,6 +67,8 @@ class Goal:
     limit: float
     at_least: bool
     unit: str
+    by_cpu: float | None = None
+    """The same by CPU time of a request, which a busy machine and a second process disturb less."""
 
     @property
     def is_met(self) -> bool:
@@ -81,10 +83,11 @@ class Goal:
     @property
     def verdict(self) -> str:
         """Met, or how far it is."""
+        cpu = "" if self.by_cpu is None else f"; by CPU a request {short(self.by_cpu)} {self.unit}"
         if self.is_met:
-            return "met"
+            return f"met{cpu}"
         times = self.limit / self.found if self.at_least else self.found / self.limit
-        return f"NOT MET, by a factor of {times:.2g}"
+        return f"NOT MET, by a factor of {times:.2g}{cpu}"
 
 
 def ratio(
@@ -114,8 +117,11 @@ def goals(turns: Sequence[Turn], starts: Mapping[str, Start]) -> list[Goal]:
         name: str, over: str, under: str | None, shape: tuple[int, int], limit: float
     ) -> None:
         spread = None if under is None else ratio(turns, over, under, shape)
-        if spread is not None:
-            found.append(Goal(name, spread.median, limit, at_least=True, unit="times"))
+        if under is None or spread is None:
+            return
+        cpu = ratio(turns, over, under, shape, cpu=True)
+        by_cpu = None if cpu is None else cpu.median
+        found.append(Goal(name, spread.median, limit, at_least=True, unit="times", by_cpu=by_cpu))
 
     others = [name for name in OTHERS if name in starts]
     durable = "loopline-durable"

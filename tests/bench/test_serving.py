@@ -57,11 +57,13 @@ def test_a_goal_is_met_on_the_limit_and_beyond_it(found, at_least, met):
     assert Goal("x", found, 2, at_least=at_least, unit="s").is_met is met
 
 
-def test_what_is_missed_says_by_how_much():
+def test_what_is_missed_says_by_how_much_and_what_the_cpu_says():
     assert Goal("x", 5, 15, at_least=True, unit="times").verdict == "NOT MET, by a factor of 3"
     assert Goal("x", 1.2, 0.8, at_least=False, unit="ms").verdict == "NOT MET, by a factor of 1.5"
     assert Goal("x", 16, 15, at_least=True, unit="times").verdict == "met"
     assert Goal("x", 16, 15, at_least=True, unit="times").wanted == "at least 15 times"
+    by_cpu = Goal("x", 5, 15, at_least=True, unit="times", by_cpu=14.04)
+    assert by_cpu.verdict == "NOT MET, by a factor of 3; by CPU a request 14 times"
 
 
 def test_goals_are_judged_by_the_best_peer_and_the_slowest_start():
@@ -92,6 +94,15 @@ def test_goals_are_judged_by_the_best_peer_and_the_slowest_start():
         "resident memory": (70.0, True),
         "difference from the original": (1e-16, True),
     }
+
+
+def test_beside_a_peer_the_cpu_of_a_request_is_said_too():
+    turns = [turn("loopline-durable", MANY, 0, 20), turn("litserve", MANY, 0, 10, cpu=1.2)]
+
+    [goal, *_] = goals(turns, {"loopline-durable": Start(0.4, 0.0), "litserve": Start(3, 0.0)})
+
+    assert goal.found == 2
+    assert goal.by_cpu == pytest.approx(12)
 
 
 def test_figures_go_between_the_marks_of_a_page(tmp_path):
