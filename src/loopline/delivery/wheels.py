@@ -21,7 +21,7 @@ def download(needed: Needed, folder: Path, python: str, listing: Path) -> None:
         )
     listing.write_text(needed.text(), encoding="utf-8")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--require-hashes", "--no-deps", "--only-binary", ":all:", "--python-version", python,
         "--dest", str(folder), "--requirement", str(listing),
     ]  # fmt: skip

@@ -95,6 +95,7 @@ def serve(project: str, settings: Settings, options: Options, say: Callable[[str
         BundleRefusedError: a bundle cannot.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    release.document_key(project, options.environment, 1)  # before folders are named after them
     guard = _guard(settings, options)
     with _listen(options.host, options.port) as listener:
         _answer(_Place(project, settings, options, guard, listener, say))
