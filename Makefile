@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml hatch_build.py $(KERNELS)
 	  || echo "No C compiler found: Loopline will use its slower numpy kernels. On Debian and Ubuntu: sudo apt-get install gcc"
 	@echo "==> Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "==> Installing pinned requirements (about 2.3 GB; a few minutes the first time)"
+	@echo "==> Installing pinned requirements (about 2.6 GB; a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@echo "==> Installing loopline, with its compiled kernels"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
