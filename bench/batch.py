@@ -130,7 +130,14 @@ def _turn(name: str, number: int, rows: int, command: list[str], model: Model) -
     process = subprocess.Popen(
         command, env=chosen, cwd=Path(__file__).resolve().parents[1], stdout=subprocess.PIPE
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    peak = 0.0
+    while True:
+        # What the system says at the end has the memory of this process in it, which it came from.
+        peak = max(peak, _peak_mib(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.01)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.stdout is not None:
@@ -138,7 +145,14 @@ def _turn(name: str, number: int, rows: int, command: list[str], model: Model) -
     if process.returncode:
         raise BenchError(f"{name} ended with exit code {process.returncode}.")
     cpu = usage.ru_utime + usage.ru_stime
-    return Turn(name, number, rows, seconds, cpu, usage.ru_maxrss / 1024)
+    return Turn(name, number, rows, seconds, cpu, peak)
+
+
+def _peak_mib(process: int) -> float:
+    """Return the most memory that a running process has had; 0 of one that has just ended."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(found[0]) / 1024 if found else 0.0
 
 
 def _check(folder: Path, names: Sequence[str]) -> None:
