@@ -115,7 +115,7 @@ class _Mapped:
 
 def _session() -> Any:
     sql = require("pyspark.sql", extra="spark")
-    require("pandas", extra="own-model")
+    require("pandas", extra="spark")
     active = sql.SparkSession.getActiveSession()
     if active is not None:
         return active
