@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from loopline.cli.main import cli
 from loopline.counts import saved
+from loopline.data.profiling import Counting
 
 
 @pytest.fixture
@@ -116,3 +117,28 @@ def test_names_are_shown_as_text_and_never_read_by_the_terminal(folder: Path) ->
 def test_misuse_is_told_from_refusal(folder: Path) -> None:
     assert call().exit_code == 2
     assert call("a.parquet", "--psi", "-1").exit_code == 2
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_spark_says_what_threads_say(
+    folder: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(Counting, "_count")  # here, where Spark's executors are not
+        on_spark = call("a.parquet", "b.csv", "--on", "spark", "--out", "there.profile")
+    here = call("a.parquet", "b.csv", "--threads", "2", "--out", "here.profile")
+
+    assert on_spark.exit_code == 0
+    assert on_spark.output == here.output
+    found = [
+        [table.profile.to_bytes() for table in saved.read(folder / f"{name}.profile")]
+        for name in ("there", "here")
+    ]
+    assert found[0] == found[1]
+
+
+def test_threads_are_not_for_spark(folder: Path) -> None:
+    done = call("a.parquet", "--on", "spark", "--threads", "2")
+
+    assert done.exit_code == 2
+    assert "Spark's session says how wide it is" in done.output

@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loopline.compute.threads import Threads
 from loopline.counts import arrow, saved
 from loopline.counts.saved import Profiled
 from loopline.counts.summary import changes
 from loopline.data import batches, profiling
-from loopline.data.profiling import Wanted, profile_all
+from loopline.data.profiling import Counting, Wanted, profile_all
 from loopline.errors import CountsError, LooplineError, SourceError
 
 ROWS = 1200
@@ -83,13 +85,94 @@ def test_threads_and_pieces_do_not_change_an_integer(
 ) -> None:
     write(frame(), tmp_path / "t.parquet")
     write(frame(), tmp_path / "t.csv")
-    one = profiled(tmp_path, "t.parquet", "t.csv", threads=1)
+    one = profiled(tmp_path, "t.parquet", "t.csv", compute=Threads(1))
 
     monkeypatch.setattr(batches, "PIECE_ROWS", 500)
     monkeypatch.setattr(profiling, "_HELD", 2)
-    several = profiled(tmp_path, "t.parquet", "t.csv", threads=3)
+    several = profiled(tmp_path, "t.parquet", "t.csv", compute=Threads(3))
 
     assert [table.profile for table in several] == [table.profile for table in one]
+
+
+def awkward(rows: int, seed: int) -> pl.DataFrame:
+    """Missing, infinite and huge numbers, both zeros, dates before 1970, and very many values."""
+    generator = np.random.default_rng(seed)
+    spread = generator.normal(size=rows) * 10.0 ** generator.integers(-300, 300, rows)
+    odd = [None, np.inf, -np.inf, np.nan, 0.0, -0.0, 5e-324, 1.7e308]
+    early = 40_000  # more than the first rows, which decide that codes are a category
+    return pl.DataFrame(
+        {
+            "spread": [odd[n // 9 % len(odd)] if n % 9 == 0 else x for n, x in enumerate(spread)],
+            "lost": [None if n % 3 else 7.25 for n in range(rows)],
+            "whole": [None if n % 11 == 0 else (n - 500) * 2**40 for n in range(rows)],
+            "flag": [(True, False, None)[n % 3 if n % 2 else 0] for n in range(rows)],
+            "day": [None if n % 13 == 0 else date(1900 + n % 200, 2, 28) for n in range(rows)],
+            "moment": [datetime(1969, 12, 31, n % 24, n % 60, 59, n) for n in range(rows)],
+            "word": [(None, "", "ü", "a", f"w{seed}")[n % 5] for n in range(rows)],
+            "code": [f"c{n % 300 if n < early else n}" for n in range(rows)],
+            "note": [None if n % 17 == 0 else f"№ {n} of {seed}" for n in range(rows)],
+        },
+        schema_overrides={"lost": pl.Float64},
+        strict=False,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_one_thread_several_and_spark_count_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: Any, kind: str
+) -> None:
+    monkeypatch.setattr(batches, "PIECE_ROWS", 33_000)
+    rows = {"a": 40_000 + arrow.DISTINCT, "b": 50_000}
+    for seed, (name, number) in enumerate(rows.items()):
+        table = awkward(number, seed)
+        if kind == "parquet":
+            table.write_parquet(tmp_path / f"{name}.parquet", row_group_size=33_000)
+        else:
+            table.write_csv(tmp_path / f"{name}.csv")
+    places = [f"{name}.{kind}" for name in rows]
+
+    one = profiled(tmp_path, *places, compute=Threads(1))
+    several = profiled(tmp_path, *places, compute=Threads(3))
+    with monkeypatch.context() as patch:
+        patch.delattr(Counting, "_count")  # here, where Spark's executors are not
+        there = profiled(tmp_path, *places, compute=spark)
+
+    expected = [table.profile.to_bytes() for table in one]
+    assert [table.profile.to_bytes() for table in several] == expected
+    assert [table.profile.to_bytes() for table in there] == expected
+    assert [(t.rows, t.types, t.new) for t in there] == [(t.rows, t.types, t.new) for t in one]
+    assert [table.rows for table in there] == list(rows.values())
+    columns = there[0].profile.columns
+    assert there[0].types == {
+        "spread": "number", "lost": "number", "flag": "boolean", "day": "time", "moment": "time",
+        "word": "category", "code": "category", "note": "text",
+        "whole": "integer" if kind == "parquet" else "number",
+    }  # fmt: skip
+    infinite = sum(1 for n in range(0, rows["a"], 9) if n // 9 % 8 == 1)
+    if kind == "parquet":
+        assert columns["spread"].high == infinite
+    else:  # CSV's inf and -inf write no number
+        assert columns["spread"].named == {"unreadable": 2 * infinite}
+    assert columns["lost"].missing == sum(1 for n in range(rows["a"]) if n % 3)
+    assert set(columns["code"].named) <= {f"c{n}" for n in range(300)}
+    assert there[1].new["word"] == {"w1": rows["b"] // 5}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_on_spark_what_cannot_be_counted_is_refused_in_the_same_words(
+    tmp_path: Path, spark: Any
+) -> None:
+    write(pl.DataFrame({"x": [1.5, 2.5]}), tmp_path / "a.parquet")
+    write(pl.DataFrame({"x": ["far", "near"]}), tmp_path / "b.parquet")
+
+    said = []
+    for compute in (Threads(1), spark):
+        with pytest.raises(CountsError, match="numbers here, and this has texts") as caught:
+            profiled(tmp_path, "a.parquet", "b.parquet", compute=compute)
+        said.append(str(caught.value))
+
+    assert said[0] == said[1]
 
 
 def test_a_query_is_profiled_as_its_rows(tmp_path: Path) -> None:
@@ -134,7 +217,7 @@ def test_a_key_of_any_size_takes_a_bounded_place(
     codes = [f"c{n % 40}" for n in range(500)] + [f"c{n}" for n in range(2000)]
     write(pl.DataFrame({"c": codes}), tmp_path / "a.parquet")
 
-    first, second = profiled(tmp_path, "a.parquet", "a.parquet", threads=2)
+    first, second = profiled(tmp_path, "a.parquet", "a.parquet", compute=Threads(2))
 
     column = first.profile.columns["c"]
     assert set(column.named) == {f"c{n}" for n in range(40)}

@@ -10,6 +10,7 @@ import click
 from loopline.cli.main import json_option, plain
 
 if TYPE_CHECKING:
+    from loopline.compute.base import Compute
     from loopline.counts.saved import Profiled
     from loopline.counts.summary import Change, Summary
     from loopline.data.multivariate import Apart
@@ -61,6 +62,13 @@ _CHANGES = (
     help="Write all of it as one HTML page, with both distributions of each column.",
 )
 @click.option(
+    "--on",
+    type=click.Choice(["threads", "spark"]),
+    default="threads",
+    show_default=True,
+    help="Where the rows are counted; the integers are the same.",
+)
+@click.option(
     "--threads", type=click.IntRange(1, 256), help="How many; by default one for each processor."
 )
 @click.option("--strict", is_flag=True, help="Exit 1 where a column has drifted.")
@@ -75,6 +83,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     multivariate: bool,
     out: Path | None,
     page: Path | None,
+    on: str,
     threads: int | None,
     strict: bool,
     as_json: bool,
@@ -85,8 +94,10 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
 
     if multivariate and second is None:
         raise click.UsageError("--multivariate tells two tables apart: name B too.")
+    if on == "spark" and threads is not None:
+        raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     wanted, places = Wanted(_names(columns), _names(without)), [first, *filter(None, [second])]
-    found = profile_all(places, Path.cwd(), query, wanted, threads)
+    found = profile_all(places, Path.cwd(), query, wanted, _compute(on, threads))
     apart = told_apart(places, Path.cwd(), found, query) if multivariate else None
     compared = changes(found[0], found[1], psi) if len(found) > 1 else []
     if out is not None:
@@ -101,6 +112,16 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         _print_apart(apart)
     if strict and (any(one.drifted for one in compared) or (apart and apart.drifted)):
         sys.exit(1)
+
+
+def _compute(on: str, threads: int | None) -> "Compute":
+    if on == "spark":
+        from loopline.compute.spark import Spark
+
+        return Spark()
+    from loopline.compute.threads import Threads
+
+    return Threads(threads)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -154,25 +154,26 @@ def profile_all(
     root: Path,
     query: str | None = None,
     wanted: Wanted | None = None,
-    threads: int | None = None,
+    compute: "Compute | None" = None,
 ) -> list[Profiled]:
     """Profile one table, or two and the second as the first; either may be a saved profile.
 
-    A saved profile of two tables gives both, where it stands alone.
+    A saved profile of two tables gives both, where it stands alone. `compute` counts, and by
+    default threads of this process do; the integers are the same wherever it is.
 
     Raises:
         SourceError: one is not there, cannot be read, or has no rows, other columns than the first
             or columns that cannot be counted.
         CountsError: a column is of another kind than in the first, or was counted otherwise.
     """
-    chosen = wanted or Wanted()
+    chosen, on = wanted or Wanted(), compute or Threads()
     found: list[Profiled] = []
     for place in places:
         like = found[0] if found else None
         path = root / place
         if is_remote(place) or not saved.is_saved(path):
             incoming = _incoming(place, root, query)
-            found.append(profile(place, incoming, Threads(threads), like=like, wanted=chosen))
+            found.append(profile(place, incoming, on, like=like, wanted=chosen))
             continue
         kept = [_only(table, chosen) for table in saved.read(path)]
         if like is None:
