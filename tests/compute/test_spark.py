@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loopline.compute.spark import Spark
-from loopline.errors import DataError, MissingExtraError
+from loopline.errors import DataError, MissingExtraError, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -18,7 +18,7 @@ WORK = """
 import contextlib
 import os
 
-from loopline.errors import DataError, MissingExtraError
+from loopline.errors import DataError, MissingExtraError, StoreError
 
 
 class Squares:
@@ -34,6 +34,8 @@ class Squares:
     def square(self, number):
         if number == 13:
             raise DataError("13 cannot be squared.")
+        if number == 9:
+            raise StoreError("There is no 9.")
         return number * number, os.getpid()
 """
 
@@ -76,6 +78,11 @@ def test_items_are_taken_as_they_are_needed(spark, squares):
 def test_an_error_of_the_work_is_raised_as_it_was(spark, squares):
     with pytest.raises(DataError, match=r"^13 cannot be squared\.$"):
         list(spark.map(squares(), range(10, 20)))
+
+
+def test_of_what_an_executor_does_not_reach_it_is_said_that_it_was_one(spark, squares):
+    with pytest.raises(StoreError, match=r"^There is no 9\. This was said by an executor of Spark"):
+        list(spark.map(squares(), [9]))
 
 
 def test_an_error_of_opening_it_is_raised_as_it_was(spark, squares):

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from loopline.compute.base import Done, Item, Work
-from loopline.errors import SettingError
+from loopline.errors import SettingError, StoreError
 from loopline.extras import require
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Spark:
                 for row in sorted(found, key=lambda row: row.number):
                     done: Done = pickle.loads(row.done)  # noqa: S301 - what our own work made
                     if isinstance(done, _Failed):
-                        raise done.error
+                        raise _told(done.error)
                     yield done
         finally:
             sent.unpersist()
@@ -77,6 +77,16 @@ class _Failed:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _told(error: Exception) -> Exception:
+    """Say of what an executor does not reach that it was one: here the file may well be."""
+    if type(error) is not StoreError:
+        return error
+    return StoreError(
+        f"{error} This was said by an executor of Spark: what they read and write must lie where "
+        "all of them reach it, in an object store or on a disk that they share."
+    )
 
 
 def _raise(error: Exception, _item: Any) -> Any:
