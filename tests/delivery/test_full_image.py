@@ -22,6 +22,7 @@ from loopline.pipeline.run import run
 from loopline.pipeline.workspace import Workspace
 from loopline.registry import release
 from loopline.settings import Settings
+from loopline.training.provenance import ALSO
 
 _PLACE = Path(__file__).with_name("engine.py")
 _SPEC = importlib.util.spec_from_file_location("loopline_test_engine", _PLACE)
@@ -59,7 +60,10 @@ def neighbours(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Works
     (root / "loopline.yaml").write_text(contract)
     (root / "model.py").write_text(MODEL)
     space = Workspace(root, Settings.read(root, {"LOOPLINE_ACTOR": "ada"}))
-    run(space, now=NOW, progress=lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ALSO:  # what other tests have imported is not this model's
+            patch.delitem(sys.modules, module, raising=False)
+        run(space, now=NOW, progress=lambda *_: None)
     return space
 
 

@@ -1,5 +1,6 @@
 """What a run was made with: code and environment."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -9,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("loopline", "numpy", "scipy", "scikit-learn", "optuna", "polars")
-_ALSO = {"pandas": "pandas", "lightgbm": "lightgbm", "xgboost": "xgboost", "torch": "torch"}
-"""Module to package: recorded where the team's own estimator has imported it."""
+ALSO = {
+    "pandas": ["pandas"],
+    "lightgbm": ["lightgbm"],
+    "xgboost": ["xgboost", "xgboost-cpu"],
+    "torch": ["torch"],
+}
+"""Module to the packages that bring it: recorded where the team's own estimator has imported it."""
 
 
 def environment(*, custom: bool) -> dict[str, str]:
@@ -18,15 +24,17 @@ def environment(*, custom: bool) -> dict[str, str]:
     # 60 ms, which whoever only asks for `own_code` need not wait for.
     from importlib.metadata import PackageNotFoundError, version
 
-    packages = list(_PACKAGES)
+    wanted = [[package] for package in _PACKAGES]
     if custom:
-        packages += [package for module, package in _ALSO.items() if module in sys.modules]
+        wanted += [packages for module, packages in ALSO.items() if module in sys.modules]
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            found[package] = "unknown"
+    for packages in wanted:
+        known = {}
+        for package in packages:
+            with contextlib.suppress(PackageNotFoundError):
+                known[package] = version(package)
+        # Unknown is what runs from a source tree that was never installed.
+        found |= known or {packages[0]: "unknown"}
     return found
 
 
