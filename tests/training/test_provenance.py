@@ -29,3 +29,12 @@ def test_a_package_that_is_loaded_and_not_installed_is_unknown(
 
     assert provenance.environment(custom=True)["no-such-package"] == "unknown"
     assert "no-such-package" not in provenance.environment(custom=False)
+
+
+def test_what_an_own_estimator_is_given_is_recorded_before_it_is_first_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+
+    assert provenance.environment(custom=True)["pandas"] == version("pandas")
+    assert "pandas" not in provenance.environment(custom=False)

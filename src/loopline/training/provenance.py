@@ -11,7 +11,6 @@ from typing import Any
 
 _PACKAGES = ("loopline", "numpy", "scipy", "scikit-learn", "optuna", "polars")
 ALSO = {
-    "pandas": ["pandas"],
     "lightgbm": ["lightgbm"],
     "xgboost": ["xgboost", "xgboost-cpu"],
     "torch": ["torch"],
@@ -26,6 +25,7 @@ def environment(*, custom: bool) -> dict[str, str]:
 
     wanted = [[package] for package in _PACKAGES]
     if custom:
+        wanted.append(["pandas"])  # what the team's own estimator is given
         wanted += [packages for module, packages in ALSO.items() if module in sys.modules]
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for packages in wanted:
