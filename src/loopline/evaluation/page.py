@@ -40,7 +40,7 @@ def html(report: Report) -> str:
     """Return the page."""
     style = _style()
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _template().render(
+    return template("loopline.evaluation", "page.html").render(
         report=report,
         style=style,
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
@@ -122,14 +122,15 @@ def _style() -> str:
 
 
 @cache
-def _template() -> "Template":
+def template(package: str, name: str) -> "Template":
+    """Return a page's template, as every page is made: what it is filled with is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("loopline.evaluation", ""),
+        loader=PackageLoader(package, ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)

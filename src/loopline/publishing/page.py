@@ -12,10 +12,11 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loopline import __version__
 from loopline.errors import StoreError
+from loopline.evaluation.page import template
 from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.history import History
 from loopline.publishing import watching
@@ -24,9 +25,6 @@ from loopline.publishing.watching import Past
 from loopline.registry.release import Release
 from loopline.response.rules import COOLING
 from loopline.store.ledger import iso
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 _ACTIONS = 200
 """Rows of what was done, the newest; the ledger has all."""
@@ -63,7 +61,7 @@ def html(past: Past, status: Mapping[str, Any]) -> str:
         }
         for one in past.histories
     ]
-    return _template().render(
+    return template("loopline.publishing", "watching.html").render(
         contract=past.contract,
         at=iso(past.at)[:16].replace("T", " "),
         open=past.open,
@@ -215,17 +213,3 @@ def _script() -> str:
     own = (files("loopline.publishing") / "watching.js").read_text(encoding="utf-8")
     bundle: str = vl_convert.javascript_bundle(own, vl_version=vega_lite())
     return bundle.replace("</script", "<\\/script")
-
-
-@cache
-def _template() -> "Template":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("loopline.publishing", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("watching.html")

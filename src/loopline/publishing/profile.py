@@ -13,6 +13,7 @@ from loopline import __version__
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.saved import Profiled
 from loopline.counts.summary import Change
+from loopline.evaluation.page import template
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.history import Pair
 from loopline.publishing import page, shapes
@@ -39,8 +40,7 @@ def html(
         f"default-src 'none'; script-src '{page._hash(script)}'; "
         f"style-src '{page._hash(style)}'; base-uri 'none'; form-action 'none'"
     )
-    template = page._template().environment.get_template("profile.html")
-    return template.render(
+    return template("loopline.publishing", "profile.html").render(
         tables=tables,
         drifted=sum(one.drifted for one in changes),
         limit=f"{limit:g}",
