@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loopline.evaluation.report import Report
     from loopline.monitoring.channels.base import Channel
     from loopline.pipeline.run import Outcome, Progress
-    from loopline.publishing.charts import Charts
+    from loopline.publishing.charts.chart import Charts
     from loopline.registry.versions import ModelVersion
     from loopline.response.watch import Pass, Watch
 
@@ -66,15 +66,13 @@ class Project(Workspace):
 
     def charts(self, *, now: datetime | None = None) -> "Charts":
         """Return what became of the promises as charts, which a notebook draws."""
-        from loopline.publishing import watching
-        from loopline.publishing.charts import Charts
+        from loopline.publishing.charts.chart import Charts
+        from loopline.publishing.watching.past import gather
+        from loopline.publishing.watching.sections import sections
 
-        past = watching.gather(self, now or datetime.now(UTC))
+        past = gather(self, now or datetime.now(UTC))
         return Charts(
-            chart
-            for one in past.histories
-            for part in watching.sections(past, one)
-            for chart in part.charts
+            chart for one in past.histories for part in sections(past, one) for chart in part.charts
         )
 
     def watch_report(self, file: Path | None = None, *, now: datetime | None = None) -> Path:
@@ -83,11 +81,12 @@ class Project(Workspace):
         Raises:
             StoreError: it cannot be written there.
         """
-        from loopline.publishing import page, watching
+        from loopline.publishing.watching import page
+        from loopline.publishing.watching.past import gather
 
         now = now or datetime.now(UTC)
         file = file or self.settings.home / "reports" / f"{self.contract.project}-watch.html"
-        return page.write(watching.gather(self, now), self.status(now=now), file)
+        return page.write(gather(self, now), self.status(now=now), file)
 
     def status(self, *, now: datetime | None = None) -> dict[str, Any]:
         """Return where this project's loop stands, and what is next."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,19 @@ def read_only(tmp_path_factory: pytest.TempPathFactory, applicants: pl.DataFrame
     (root / "loopline.yaml").write_text(_module.CONTRACT)
     settings = Settings.read(root, {"LOOPLINE_ACTOR": "ada"})
     return _live(_module.World(Workspace(root, settings), applicants))
+
+
+@pytest.fixture
+def rows_of() -> Callable[[object], list[dict[str, Any]]]:
+    """Return the rows that a chart draws, in order."""
+
+    def rows(part: object) -> list[dict[str, Any]]:
+        if isinstance(part, list):
+            return [row for each in part for row in rows(each)]
+        if not isinstance(part, dict):
+            return []
+        values = part.get("values")
+        own = values if isinstance(values, list) and values and isinstance(values[0], dict) else []
+        return own + [row for name, each in part.items() if name != "values" for row in rows(each)]
+
+    return rows

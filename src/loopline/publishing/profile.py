@@ -1,7 +1,4 @@
-"""A table's profile, or the drift of one from another, as one HTML page: self-contained, offline.
-
-The charts, their script and the page's policy are the watch report's.
-"""
+"""A table's profile, or the drift of one from another, as one self-contained HTML page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from loopline import __version__
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.saved import Profiled
 from loopline.counts.summary import Change
-from loopline.evaluation.page import template
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.history import Pair
 from loopline.publishing import page, shapes
-from loopline.publishing.charts import Chart
+from loopline.publishing.charts.chart import Chart
 
 MOST = 120
 """Columns that are drawn; every one is in the tables."""
@@ -35,12 +30,9 @@ def html(
 ) -> str:
     """Return the page; the sheets are what the terminal shows."""
     drawn = list(_charts(tables, changes))
-    style, script = page._style(), page._script()
-    policy = (
-        f"default-src 'none'; script-src '{page._hash(script)}'; "
-        f"style-src '{page._hash(style)}'; base-uri 'none'; form-action 'none'"
-    )
-    return template("loopline.publishing", "profile.html").render(
+    return page.html(
+        "profile.html",
+        drawn,
         tables=tables,
         drifted=sum(one.drifted for one in changes),
         limit=f"{limit:g}",
@@ -50,11 +42,6 @@ def html(
         changes=changed[1],
         charts=drawn,
         more=max(len(tables[0].types) - MOST, 0),
-        specs=page.embedded([chart.spec for chart in drawn]),
-        style=style,
-        script=script,
-        policy=policy,
-        version=__version__,
     )
 
 

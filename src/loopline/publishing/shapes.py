@@ -6,8 +6,8 @@ from loopline.counts.kernel import ColumnCounts
 from loopline.counts.statistics import histogram, middles
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.history import Pair
-from loopline.publishing import charts
-from loopline.publishing.charts import Chart
+from loopline.publishing.charts import distributions
+from loopline.publishing.charts.chart import Chart
 
 _BINS = 24
 _CATEGORIES = 10
@@ -24,12 +24,12 @@ def pair(one: Pair) -> Chart:
     if one.reference.kind == "category":
         shares = _categories(one.reference, one.current)
         notes.insert(0, _others(shares))
-        spec = charts.categories(shares, title=title)
+        spec = distributions.categories(shares, title=title)
         rows = tuple((name, f"{before:.2%}", f"{now:.2%}") for name, before, now in shares)
         head = ("value", "reference", "now")
     else:
         bins = _bins(one.reference, one.current)
-        spec = charts.histogram(bins, title=title)
+        spec = distributions.histogram(bins, title=title)
         rows = tuple(
             (f"{low:.4g} to {high:.4g}", f"{before:.2%}", f"{now:.2%}")
             for low, high, before, now in bins

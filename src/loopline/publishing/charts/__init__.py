@@ -1,0 +1,1 @@
+"""Every chart that Loopline draws, for pages and notebooks alike."""

@@ -1,0 +1,1 @@
+"""The watch report: what became of the promises, as charts, tables and one page."""
