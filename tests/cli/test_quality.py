@@ -23,7 +23,7 @@ def test_a_run_shows_its_checks_at_every_stage_that_it_passed(credit_project):
         "features",
     ]
     assert "type integer" in done.output
-    assert done.output.rstrip().endswith("0 of them fail.")
+    assert done.output.rstrip().endswith("none of them fail.")
 
 
 def test_json_has_every_record_and_how_many_fail(credit_project):
@@ -59,7 +59,7 @@ def test_a_failing_check_is_shown_alone_and_is_strict(credit_project):
     assert lines[0].split() == ["column", "check", "source", "snapshot", "features", "training"]
     assert [line.split()[:3] for line in lines[1:-2]] == [["age_in_years", "minimum", "21"]]
     assert done.output.count("FAILS") == 3
-    assert "1 of them fail." in done.output
+    assert "1 of them fails." in done.output
 
 
 def test_before_a_run_it_says_what_to_do(credit_project):

@@ -7,8 +7,6 @@ import click
 from loopline.cli.main import find_project, json_option, plain, project_option
 from loopline.cli.table import print_table
 
-_STAGES = ("source", "snapshot", "features", "training", "serving", "feedback")
-
 
 @click.command(
     help="Show every check of the data at every stage: at the source, in the snapshot, in what a "
@@ -25,6 +23,7 @@ def command(failing: bool, strict: bool, as_json: bool, project: Path | None) ->
     import msgspec
 
     from loopline.monitoring.quality import of_project, summary
+    from loopline.monitoring.stages import crossed, said
     from loopline.pipeline.workspace import Workspace
 
     found = of_project(Workspace.open(find_project(project)), datetime.now(UTC))
@@ -35,25 +34,17 @@ def command(failing: bool, strict: bool, as_json: bool, project: Path | None) ->
     elif not found:
         click.echo("Nothing was checked yet. Run: loopline run")
     else:
-        checks: dict[tuple[str, str], dict[str, list[str]]] = {}
-        bad: set[tuple[str, str]] = set()
-        for one in found:
-            name = (one.column or "", one.name)
-            cells = checks.setdefault(name, {})
-            cells.setdefault(one.stage, []).append(_cell(one.share, one.passed, one.trend))
-            bad |= set() if one.passed else {name}
-        stages = [stage for stage in _STAGES if any(one.stage == stage for one in found)]
+        table = crossed(found)
         rows = [
-            (plain(column), plain(check), *("; ".join(cells.get(stage, [])) for stage in stages))
-            for (column, check), cells in checks.items()
-            if not failing or (column, check) in bad
+            (
+                plain(check.column),
+                plain(check.name),
+                *(said(check.found.get(place)) for place in table.places),
+            )
+            for check in (table.failing if failing else table.checks)
         ]
-        print_table(("column", "check", *stages), rows, whole=range(2, 2 + len(stages)))
-        click.echo(f"\n{len(checks)} checks, {len(bad)} of them fail.")
+        heads = ("column", "check", *table.places)
+        print_table(heads, rows, whole=range(2, len(heads)))
+        click.echo(f"\n{table.told}")
     if strict and fails:
         raise SystemExit(1)
-
-
-def _cell(share: float, passed: bool, trend: str) -> str:
-    state = "ok" if passed and not share else f"{share:.2%}" if passed else f"FAILS {share:.2%}"
-    return state if trend in ("steady", "new") else f"{state} {trend}"

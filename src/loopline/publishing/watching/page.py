@@ -7,6 +7,7 @@ from typing import Any
 from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.history import History
 from loopline.publishing import page
+from loopline.publishing.watching import quality
 from loopline.publishing.watching.past import Past
 from loopline.publishing.watching.promises import promises
 from loopline.publishing.watching.sections import sections
@@ -49,6 +50,8 @@ def html(past: Past, status: Mapping[str, Any]) -> str:
         environments=_environments(past),
         facts=_facts(status),
         places=places,
+        quality=quality.table(past),
+        past_notes=past.notes,
         actions=_actions(past),
         evidence=_evidence,
     )

@@ -7,13 +7,23 @@ from datetime import UTC, datetime
 import msgspec
 
 from loopline.contract.schema import Contract
+from loopline.errors import BundleRefusedError
 from loopline.monitoring import history, labels
 from loopline.monitoring.findings import RESOLVED, Finding, Findings
 from loopline.monitoring.history import History
+from loopline.monitoring.quality import Quality, of_project
 from loopline.monitoring.reference import References
 from loopline.pipeline.workspace import Workspace
 from loopline.registry.release import Release
 from loopline.response.rules import Action
+
+
+def _checked(workspace: Workspace, now: datetime) -> tuple[tuple[Quality, ...], tuple[str, ...]]:
+    try:
+        return tuple(of_project(workspace, now)), ()
+    except BundleRefusedError as error:
+        return (), (f"The checks of the data are left out: {error}",)
+
 
 _FINDINGS = ("finding.opened", "finding.updated", "finding.resolved")
 
@@ -38,6 +48,10 @@ class Past:
     releases: tuple[Release, ...]
     actions: tuple[Action, ...]
     stays: tuple[Stay, ...]
+    quality: tuple[Quality, ...] = ()
+    """Every check of the data at every stage."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, and why."""
 
     @property
     def currency(self) -> str | None:
@@ -63,6 +77,7 @@ def gather(workspace: Workspace, now: datetime) -> Past:
         kinds=["release.written", "action.taken", *_FINDINGS],
     )
     opened = Findings(workspace.ledger).open()
+    checked, notes = _checked(workspace, now)
     until = now.astimezone(UTC).isoformat()
     events = [event for event in events if event.at[:19] <= until[:19]]
     return Past(
@@ -98,6 +113,8 @@ def gather(workspace: Workspace, now: datetime) -> Past:
                 ]
             )
         ),
+        quality=checked,
+        notes=notes,
     )
 
 
