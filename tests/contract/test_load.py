@@ -183,6 +183,43 @@ def test_a_missing_part_is_named(write, change: str, message: str) -> None:
         ("source: customers.csv", "source: a\nmonitor: {drift: {psy: 1}}", "Did you mean 'psi'?"),
         (
             "source: customers.csv",
+            "source: a\nmonitor: {drift: {multivariate: 0.3}}",
+            "monitor.drift.multivariate is 0.3, but an area lies between 0.5",
+        ),
+        ("source: customers.csv", "source: a\nmonitor: {pairs: [[a]]}", "a pair is two columns"),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {distance: {}}\nmonitor: {pairs: [[distance, distnce]]}",
+            "monitor.pairs[0][1] is 'distnce', but data.columns lists no such column. "
+            "Did you mean 'distance'?",
+        ),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {b: {}, c: {type: text}}\nmonitor: {pairs: [[b, c]]}",
+            "monitor.pairs[0][1] is 'c', which goes together with nothing",
+        ),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {b: {}, c: {leaks: true}}\nmonitor: {pairs: [[c, b]]}",
+            "monitor.pairs[0][0] is 'c', which callers do not send",
+        ),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {b: {}, c: {personal: direct}}\nmonitor: {pairs: [[b, c]]}",
+            "monitor.pairs[0][1] is 'c', which is personal and never logged",
+        ),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {b: {}}\nmonitor: {pairs: [[b, b]]}",
+            "monitor.pairs[0] names 'b' twice",
+        ),
+        (
+            "source: customers.csv",
+            "source: a\n  columns: {b: {}, c: {}}\nmonitor: {pairs: [[b, c], [c, b]]}",
+            "monitor.pairs[1] has c and b a second time",
+        ),
+        (
+            "source: customers.csv",
             "source: a\n  columns: {b: {minimum: 9, maximum: 1}}",
             "data.columns.b.maximum is 1, below the minimum 9",
         ),

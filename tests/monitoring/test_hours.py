@@ -7,10 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from loopline.counts import pairs
 from loopline.counts.kernel import count_arrays, count_column
 from loopline.model.signature import Input, Signature
 from loopline.monitoring import hours
-from loopline.monitoring.hours import ERRORS, INPUT, LATENCY, OUTPUT, ROWS, Cell
+from loopline.monitoring.hours import ERRORS, INPUT, LATENCY, OUTPUT, PAIR, ROWS, Cell
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import Stretch, Typed
 from loopline.monitoring.windows import Window
@@ -154,3 +155,23 @@ def test_what_a_transaction_did_not_finish_is_not_there(database: Database) -> N
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert summed(database)[ROWS, ""] == Counter(whole=5)
+
+
+def test_pairs_are_counted_by_the_hour_and_add_to_those_of_all_rows(database: Database) -> None:
+    pair = ("amount", "purpose")
+    grids = tuple(pairs.grid_of(REFERENCE.profile.columns[name]) for name in pair)
+    whole = pairs.count_pairs(AMOUNTS, PURPOSES, grids)
+    reference = replace(REFERENCE, pairs={pair: whole})
+
+    keep(
+        database,
+        *(
+            hours.of_predictions(rows(part), reference, ("dev", 3))
+            for part in np.split(GENERATOR.permutation(600), 6)
+        ),
+    )
+
+    assert summed(database)[PAIR, "amount:purpose"] == whole
+    each = hours.series(database, "credit", "dev", 3, Window(0, 1000), (PAIR, "amount:purpose"))
+    assert sum(one.rows for one in each.values()) == 600
+    assert len(each) == 10

@@ -1,11 +1,12 @@
 """A project with versions in production and traffic in its log, without training anything."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -102,8 +103,14 @@ class World:
         path.write_text(text)
         self.space = Workspace(self.space.root, self.space.settings)
 
-    def version(self, *, digest: str = "", reasons: tuple[str, ...] = ()) -> ModelVersion:
-        """Register a version that was made from the real rows."""
+    def version(
+        self,
+        *,
+        digest: str = "",
+        reasons: tuple[str, ...] = (),
+        more: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> ModelVersion:
+        """Register a version that was made from the real rows; `more` are files of its bundle."""
         number = next(self._numbers)
         signature = Signature(
             "credit",
@@ -127,6 +134,7 @@ class World:
             "baseline.json": msgspec.json.encode(
                 {"name": "everyone", "threshold": 0.0, "constant": 0.7}
             ),
+            **more,
         }
         prefix = f"bundles/credit/{number}"
         return self.space.registry.register(

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from loopline.counts import pairs
 from loopline.errors import ChannelError, TrainingError
 from loopline.governance.access import Access
 from loopline.registry.versions import ModelVersion
@@ -616,3 +618,36 @@ def test_a_token_that_ran_out_is_noted_once(world: Any, day: Day) -> None:
 
     assert notes == [(), ("The token 'batch' has run out.",), ()]
     assert world.kinds("token") == ["token.expired"]
+
+
+def test_a_pair_that_stops_going_together_is_found_though_no_column_drifts(
+    world: Any, day: Day
+) -> None:
+    pair = ("credit_amount", "purpose")
+    amount = world.rows["credit_amount"].to_numpy()
+    purpose = np.array(world.rows["purpose"].to_list(), object)
+    counted = pairs.count_pairs(amount, purpose, (pairs.grid_for(amount), pairs.grid_for(purpose)))
+    world.amend(
+        ("drift: {psi: 0.2}", "drift: {psi: 0.2}, pairs: [[credit_amount, purpose]]"),
+        ("housing: {type: category}", "housing: {type: category}, credit_amount: {}, purpose: {}"),
+    )
+    old, new = world.version(), world.version(more={"pairs.bin": pairs.encode({pair: counted})})
+    world.serve(old)
+
+    world.traffic(1, day(1))
+    first = world.look(day(1.5))
+    world.serve(new)
+    world.traffic(2, day(2), rows=900)
+    quiet = world.look(day(2.5))
+    shuffled = pl.col("purpose").shuffle(seed=1)
+    world.traffic(2, day(13), rows=900, change=lambda frame: frame.with_columns(shuffled))
+    found = world.look(day(14))
+
+    assert "was made before loopline.yaml asked for credit_amount:purpose" in " ".join(first.notes)
+    assert quiet.notes == ()
+    assert not [one for one in quiet.findings if one.kind == "correlation"]
+    assert [(one.kind, one.subject) for one in found.findings if one.kind != "goal"] == [
+        ("correlation", "credit_amount:purpose")
+    ]
+    world.amend((", pairs: [[credit_amount, purpose]]", ""))
+    assert not [one for one in world.look(day(14.1)).findings if one.kind == "correlation"]

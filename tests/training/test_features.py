@@ -36,11 +36,12 @@ def material(toy):
     listed = {name: {} for name in TYPES if name != "unlisted"}
     listed |= {"late": {"leaks": True}, "email": {"personal": "direct"}, "off": {"feature": False}}
 
-    def make(derived=None):
+    def make(derived=None, pairs=()):
         return toy(
             frame.to_dict(),
             TYPES,
             problem={"task": "binary", "target": "y > 0"},
+            monitor={"pairs": list(pairs)},
             fairness=[{"by": "email", "metric": "recall", "ratio_at_least": 0.5}],
             data={
                 "key": "id",
@@ -75,6 +76,27 @@ def test_inputs_are_what_the_model_needs_and_what_monitoring_looks_at(material):
         "extract(month from seen)",
     ]
     assert signature.threshold is None
+
+
+def test_columns_that_are_watched_together_are_inputs_too(material):
+    signature = sign(material(pairs=[["off", "size"]]))
+
+    assert [each.name for each in signature.inputs if not each.required] == [
+        "id", "seen", "group", "email", "off"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("name", "is text, and pairs are of numbers"),
+        ("email", "is no column that callers send and the log keeps"),
+        ("y", "makes the target"),
+    ],
+)
+def test_what_goes_together_with_nothing_is_in_no_pair(material, name, why):
+    with pytest.raises(TrainingError, match=f"monitor.pairs: {name} {why}"):
+        sign(material(pairs=[["size", name]]))
 
 
 def test_a_derived_category_has_its_levels_and_a_time_is_refused(material):

@@ -254,8 +254,25 @@ def _print_version(project: str, watched: "Watched") -> None:
         click.echo(f"  {'' if place else 'drift':10} {_plain(one.column):24.24} {figures}")
     if watched.rows and not watched.drift:
         click.echo("  drift      not judged yet: too few predictions (monitor.minimum_rows)")
+    _print_together(watched)
     _print_estimation(watched)
     _print_performance(watched)
+
+
+def _print_together(watched: "Watched") -> None:
+    for place, one in enumerate(watched.pairs):
+        found = one.moved
+        click.echo(
+            f"  {'' if place else 'pairs':10} {_plain(one.name):24.24} {found.current.value:.3f}, "
+            f"was {found.reference.value:.3f} ({found.low:+.3f} to {found.high:+.3f})"
+        )
+    apart = watched.multivariate
+    if apart is not None:
+        area = apart.roc_auc
+        click.echo(
+            f"  together   told from training rows by all inputs: area {area.value:.3f} "
+            f"({area.low:.3f} to {area.high:.3f})"
+        )
 
 
 def _print_estimation(watched: "Watched") -> None:

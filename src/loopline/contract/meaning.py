@@ -40,6 +40,7 @@ def faults(contract: Contract, tasks: Collection[str]) -> Iterator[Fault]:
     yield from _data(contract)
     yield from _fairness(contract, tasks)
     yield from _responses(contract, tasks)
+    yield from _monitor(contract)
 
 
 def _names(contract: Contract) -> Iterator[Fault]:
@@ -290,3 +291,40 @@ def _responses(contract: Contract, tasks: Collection[str]) -> Iterator[Fault]:
             continue
         yield from _money(contract.problem.costs, KNOWN[when.metric], when.metric, path)
         yield from _limit(when.metric, KNOWN[when.metric], when.limit, path)
+
+
+def _monitor(contract: Contract) -> Iterator[Fault]:
+    area = contract.monitor.drift.get("multivariate")
+    if area is not None and not 0.5 < area < 1:
+        here: Path = ("monitor", "drift", "multivariate")
+        text = "an area lies between 0.5 (told apart not at all) and 1. Write 0.6."
+        yield Fault(here, f"{spell(here)} is {area:g}, but {text}")
+    known: set[frozenset[str]] = set()
+    for index, pair in enumerate(contract.monitor.pairs):
+        path: Path = ("monitor", "pairs", index)
+        for place, name in enumerate(pair):
+            wrong = _unpaired(contract, name)
+            if wrong:
+                yield Fault((*path, place), f"{spell((*path, place))} is {shown(name)}, {wrong}")
+        if pair[0] == pair[1]:
+            yield Fault(path, f"{spell(path)} names {shown(pair[0])} twice. Write two columns.")
+        elif frozenset(pair) in known:
+            text = f"{spell(path)} has {pair[0]} and {pair[1]} a second time. Remove it."
+            yield Fault(path, text)
+        known.add(frozenset(pair))
+
+
+def _unpaired(contract: Contract, name: str) -> str:
+    """Return why a column goes into no pair; empty where it does."""
+    data, columns = contract.data, list(contract.data.columns)
+    column = data.columns.get(name)
+    if column is None:
+        hint = nearest(name, columns, what="Listed there")
+        return f"but data.columns lists no such column. {hint}".rstrip()
+    if name in {data.key, data.time} or column.type in ("text", "time"):
+        return "which goes together with nothing: pairs are of numbers and categories."
+    if column.personal == "direct":
+        return "which is personal and never logged. Name another column."
+    if column.leaks or name == contract.problem.target:
+        return "which callers do not send: it is known only afterwards. Name another column."
+    return ""

@@ -116,6 +116,8 @@ def _kind(key: dict[str, Any]) -> str:
         name = key["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"
     kind = key["type"]
+    if kind == "array" and "prefixItems" in key:
+        return f"[{', '.join(map(_kind, key['prefixItems']))}]"
     if kind == "array":
         return f"list of {_kind(key['items'])}"
     if kind == "object":

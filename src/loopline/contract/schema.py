@@ -45,6 +45,12 @@ def _deeds(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _two(value: object) -> object:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a pair is two columns, such as [distance, air_time]")
+    return value
+
+
 def _kind_of_source(value: object) -> str:
     return "place" if isinstance(value, str) else "parts"
 
@@ -299,7 +305,10 @@ class Environment(_Part):
         return self
 
 
-def _drift_limits() -> dict[Literal["psi", "jensen_shannon", "ks"], float]:
+Distance = Literal["psi", "jensen_shannon", "ks", "correlation", "multivariate"]
+
+
+def _drift_limits() -> dict[Distance, float]:
     return {"psi": 0.2}
 
 
@@ -325,8 +334,16 @@ class Monitor(_Part):
         description="How much of the newest traffic is judged at once.",
         json_schema_extra={"default": "7 days"},
     )
-    drift: dict[Literal["psi", "jensen_shannon", "ks"], float] = Field(
-        default_factory=_drift_limits, description="Limits per distance; psi 0.2 when absent."
+    drift: dict[Distance, float] = Field(
+        default_factory=_drift_limits,
+        description="Limits per distance; psi 0.2 when absent. correlation is how far a pair may "
+        "move (0.1 when absent), multivariate the area by which a classifier may tell the window's "
+        "rows from training rows, from 0.5 (not at all) to 1; not asked when absent.",
+    )
+    pairs: list[Annotated[tuple[str, str], BeforeValidator(_two)]] = Field(
+        default_factory=list,
+        description="Columns that go together, two and two: `[[distance, air_time]]`. How they do "
+        "is kept with each version and watched.",
     )
     reference: Literal["training", "same_weekday", "same_month_last_year"] = Field(
         "training",

@@ -98,7 +98,7 @@ class ColumnCounts:
                 [self.low, self.high],
                 self.offset,
                 self.cells.astype("<i4").tobytes(),
-                _narrow(self.counts),
+                narrow(self.counts),
                 dict(self.named),
                 self.names,
             ]
@@ -246,7 +246,8 @@ def _sum(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray
     return cells[starts], np.add.reduceat(counts, starts)
 
 
-def _narrow(counts: np.ndarray) -> tuple[str, bytes]:
+def narrow(counts: np.ndarray) -> tuple[str, bytes]:
+    """Return counts as bytes, and the narrowest type that holds them."""
     most = int(counts.max()) if len(counts) else 0
     kind = next(kind for kind in ("<u1", "<u2", "<u4", "<u8") if most <= np.iinfo(kind).max)
     return kind, counts.astype(kind).tobytes()

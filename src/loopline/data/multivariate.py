@@ -6,14 +6,16 @@ Oquab, Revisiting Classifier Two-Sample Tests, 2017): its area under the ROC cur
 did not learn from is 0.5 where nothing changed, and comes with its interval.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
 from loopline.counts import quality
+from loopline.counts.kernel import ColumnCounts, Profile
 from loopline.counts.quality import Figure
 from loopline.counts.saved import Profiled
 from loopline.errors import SourceError
@@ -28,6 +30,29 @@ _FOLDS = 3
 _TELLING = 5
 TOLD_APART = 0.55
 """An area whose whole interval is above it: a difference that is there, and not a small one."""
+
+
+KEPT = 5_000
+"""Training rows that a version keeps to be told from, where its contract asks."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sample of rows as the classifier sees them: no text, no key, no value by its name."""
+
+    names: tuple[str, ...]
+    matrix: np.ndarray
+    """float32: numbers as they are, categories by how frequent their value is in the reference."""
+
+    def to_bytes(self) -> bytes:
+        """Return the rows as bytes."""
+        return msgspec.msgpack.encode([self.names, self.matrix.astype("<f4").tobytes()])
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Rows":
+        """Read what `to_bytes` wrote."""
+        names, cells = msgspec.msgpack.decode(content)
+        return cls(tuple(names), np.frombuffer(cells, "<f4").reshape(-1, len(names)))
 
 
 @dataclass(frozen=True)
@@ -93,16 +118,51 @@ def apart(reference: Profiled, first: pa.Table, second: pa.Table, *, seed: int =
             f"Tables are told apart by {FEWEST} rows of each and more, and by columns other than "
             f"text: here are {rows} rows and {len(names)} such columns. Leave out --multivariate."
         )
-    both = (first, second)
-    matrix = np.column_stack(
-        [np.concatenate([_column(reference, name, each[name]) for each in both]) for name in names]
-    )
-    truth = np.repeat([0, 1], [first.num_rows, second.num_rows])
-    scores, lost = _out_of_fold(matrix, truth, seed)
+    both = [
+        np.column_stack([_column(reference, name, each[name]) for name in names])
+        for each in (first, second)
+    ]
+    return tell(names, both[0], both[1], seed=seed)
+
+
+def tell(
+    names: Sequence[str],
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    limit: float = TOLD_APART,
+    seed: int = 7,
+) -> Apart:
+    """Tell rows of the second matrix from those of the first; `names` are their columns.
+
+    They are apart where the whole interval of the area is above `limit`.
+    """
+    truth = np.repeat([0, 1], [len(first), len(second)])
+    scores, lost = _out_of_fold(np.concatenate([first, second]), truth, seed)
     area = quality.roc_auc(quality.count_scores(scores, truth))
     order = np.argsort(-lost, kind="stable")[:_TELLING]
     telling = {names[place]: float(lost[place]) for place in order if lost[place] > 0.005}
-    return Apart(area, len(truth), area.low > TOLD_APART, telling)
+    return Apart(area, len(truth), area.low > limit, telling)
+
+
+def drawn(names: Sequence[str], columns: Mapping[str, np.ndarray], profile: Profile) -> Rows:
+    """Return `KEPT` rows of columns of numpy arrays, drawn evenly, as the classifier sees them."""
+    size = len(columns[names[0]])
+    order = np.argsort(_scattered(np.arange(size, dtype=np.uint64)), kind="stable")
+    places = np.sort(order[:KEPT])
+    chosen = {name: columns[name][places] for name in names}
+    return seen(names, chosen, profile)
+
+
+def seen(names: Sequence[str], columns: Mapping[str, np.ndarray], profile: Profile) -> Rows:
+    """Return columns of numpy arrays (float64, or objects of text) as the classifier sees them."""
+    matrix = [
+        _frequencies(profile.columns[name], columns[name].tolist())
+        if columns[name].dtype.kind == "O"
+        else columns[name]
+        for name in names
+    ]
+    return Rows(tuple(names), np.column_stack(matrix).astype(np.float32))
 
 
 def _out_of_fold(matrix: np.ndarray, truth: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,15 +193,18 @@ def _column(reference: Profiled, name: str, column: pa.ChunkedArray) -> np.ndarr
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if reference.types[name] in {"category", "boolean"}:
-        named = reference.profile.columns[name].named
-        frequent = sorted(named, key=lambda value: -named[value])
-        places = {value: float(place) for place, value in enumerate(frequent)}
-        texts = column.cast(pa.string()).to_pylist()
-        return np.array([np.nan if text is None else places.get(text, -1.0) for text in texts])
+        return _frequencies(reference.profile.columns[name], column.cast(pa.string()).to_pylist())
     if reference.types[name] == "time":
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
     values = column.cast(pa.float64(), safe=False).to_pylist()
     return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _frequencies(counted: ColumnCounts, texts: Sequence[str | None]) -> np.ndarray:
+    """Return each text's place by frequency in the reference; -1 for one that is not there."""
+    frequent = sorted(counted.named, key=lambda value: -counted.named[value])
+    places = {value: float(place) for place, value in enumerate(frequent)}
+    return np.array([np.nan if text is None else places.get(text, -1.0) for text in texts])
 
 
 def sample(work: "Counting", parts: Iterable["Part"]) -> pa.Table:

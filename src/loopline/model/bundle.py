@@ -31,7 +31,7 @@ FILES = frozenset(
         "signature.json", "plan.json", "plan.bin", "original.pkl", "profile.bin", "run.json",
         "report.json", "snapshot.json", "parity.json", "environment.json", "contract.yaml",
         "baseline.json", "card.md", "taught.bin", "model.onnx", "expectation.json",
-        "explanation.bin",
+        "explanation.bin", "pairs.bin", "sample.bin",
     }
 )  # fmt: skip
 """Every file a bundle may hold beside its manifest and the manifest's signature."""

@@ -34,8 +34,8 @@ class Finding(Shown):
     environment: str
     version: int
     kind: str
-    """`drift`, `goal`, `fairness`, `service`, `log`, `release`, `importance` or
-    `quality`."""
+    """`drift`, `correlation`, `multivariate`, `goal`, `fairness`, `service`, `log`, `release`,
+    `importance` or `quality`."""
     subject: str
     """The column, goal or figure concerned."""
     metric: str

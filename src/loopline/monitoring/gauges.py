@@ -17,7 +17,10 @@ from loopline.serving.metrics import Family, Labels, Sample, render
 WORST = 10
 """Columns of drift for each version: more would be a series for every column ever logged."""
 _PROMISES = ("goal", "service", "fairness")
-_KINDS = ("drift", "goal", "service", "fairness", "log", "release", "importance", "quality")
+_KINDS = (
+    "drift", "correlation", "multivariate", "goal", "service", "fairness", "log", "release",
+    "importance", "quality",
+)  # fmt: skip
 
 
 def exposition(

@@ -9,6 +9,7 @@ from typing import Any
 
 from loopline.contract.metrics import METRICS
 from loopline.contract.schema import Contract, Fairness, Goal
+from loopline.counts.pairs import spelled
 from loopline.evaluation.gates import RELATIONS, holds, limit
 from loopline.monitoring.findings import Finding, Subject, spell
 from loopline.monitoring.performance import Performance
@@ -16,10 +17,13 @@ from loopline.monitoring.service import Service
 
 
 def promised(contract: Contract) -> dict[str, set[str]]:
-    """Return what the contract has goals and fairness rules for: findings' kinds to subjects."""
+    """Return what the contract asks by name to be judged: findings' kinds to subjects."""
     metrics = {goal.metric for goal in contract.goals}
     service = {metric for metric in metrics if METRICS[metric].service}
+    pairs = contract.monitor.pairs
     return {
+        "correlation": {spelled(each) for pair in pairs for each in (pair, pair[::-1])},
+        "multivariate": {"inputs"} if "multivariate" in contract.monitor.drift else set(),
         "goal": metrics - service,
         "service": service,
         "fairness": {f"{rule.metric} by {rule.by}" for rule in contract.fairness},

@@ -5,8 +5,8 @@ nothing, needs no watcher to have run, and gives the same figures whenever it is
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -14,13 +14,15 @@ from sqlalchemy import func, select
 
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import ColumnCounts
+from loopline.counts.pairs import Association
 from loopline.errors import BundleRefusedError, UnknownVersionError
-from loopline.monitoring import drift, estimation, fold, goals, hours, performance, service
+from loopline.monitoring import drift, estimation, fold, goals, hours, pairs, performance, service
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS
 from loopline.monitoring.labels import Labels
+from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.service import Service
@@ -53,6 +55,8 @@ class Point:
     """Whether the outcomes are as many as the contract asks for."""
     estimated: Estimation | None = None
     """What outcomes were to be expected, known or not; None where the version cannot tell."""
+    together: Mapping[str, Association] = field(default_factory=dict)
+    """Of the contract's pairs; those with `monitor.minimum_rows`."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class History:
     """The version it is of."""
     notes: tuple[str, ...]
     """What could not be read, and why."""
+    together: tuple[Together, ...] = ()
+    """How the contract's pairs go together in the window of `pairs`, the largest change first."""
 
     @property
     def versions(self) -> list[int]:
@@ -199,6 +205,7 @@ class _Reader:
             window=window,
             rows=drift.rows(counted),
             pairs=tuple(_pairs(reference, counted)),
+            together=pairs.measure(self._contract, reference, counted),
             service=served,
             judged=tuple(self._judged(environment, newest.version, served, performing, performed)),
             performance=performed,
@@ -262,6 +269,7 @@ class _Reader:
                     performance=performed,
                     is_mature=performed is not None and performed.labels >= minimum.minimum_labels,
                     estimated=self._estimate(reference, counted, window) if judged else None,
+                    together=pairs.now(self._contract, reference, counted),
                 )
 
     def _estimate(

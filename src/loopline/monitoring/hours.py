@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 from sqlalchemy import Connection, Select, bindparam, select
 
+from loopline.counts import pairs
 from loopline.counts.groups import count_groups, total_stored
 from loopline.counts.kernel import ColumnCounts, count_column
+from loopline.counts.pairs import PairCounts
 from loopline.evaluation.expectation import group
 from loopline.model.signature import outputs
 from loopline.monitoring.reference import Reference
@@ -24,10 +26,11 @@ from loopline.store.database import Database, counts
 
 INPUT, OUTPUT, ROWS, LATENCY, ERRORS = "input", "output", "rows", "latency", "errors"
 NOTES, GROUPS, IMPORTANCE = "notes", "groups", "importance"
-CHECKS = "checks"
+CHECKS, PAIR = "checks", "pair"
 """Slices. `rows` counts predictions: `whole` by the hour of the event, and by the hour of arrival
-those `apart`, whose event is implausibly far from it. `notes` is what servers say of themselves,
-`groups` how many predictions fell into each group whose errors are known from validation rows."""
+those `apart`, whose event is implausibly far from it. `pair` is of two inputs together. `notes` is
+what servers say of themselves, `groups` how many predictions fell into each group whose errors are
+known from validation rows."""
 SCORED = {f"scored {actual}{said}": (actual, said) for actual in (0, 1) for said in (0, 1)}
 """Slices of known outcomes, with truth and answer: cells of the probability (folded)."""
 CONFUSION = "confusion"
@@ -49,8 +52,9 @@ class Cell(NamedTuple):
     slice: str
 
 
-Counts = ColumnCounts | Counter[str]
-"""A column's cells; or, for errors and what is apart, plain numbers by name."""
+Counts = ColumnCounts | Counter[str] | PairCounts
+"""A column's cells, or those of two together; or, for errors and what is apart, plain numbers by
+name."""
 
 
 def plus(before: Counts | None, more: Counts) -> Counts:
@@ -60,7 +64,10 @@ def plus(before: Counts | None, more: Counts) -> Counts:
     if isinstance(before, Counter):
         assert isinstance(more, Counter)  # noqa: S101 - a slice holds one kind
         return before + more
-    assert not isinstance(more, Counter)  # noqa: S101
+    if isinstance(before, PairCounts):
+        assert isinstance(more, PairCounts)  # noqa: S101
+        return before + more
+    assert isinstance(more, ColumnCounts)  # noqa: S101
     return before + more
 
 
@@ -83,13 +90,18 @@ def of_predictions(
         counted = count_groups(values[plausible], groups, len(hours), profile[name])
         for hour, here in zip(hours.tolist(), counted, strict=True):
             found[Cell(*place, hour, name, kind)] = here
+    for pair, like in reference.pairs.items():
+        first, second = (typed.columns[name][plausible] for name in pair)
+        together = pairs.count_groups(first, second, groups, len(hours), like.grids)
+        for hour, both in zip(hours.tolist(), together, strict=True):
+            found[Cell(*place, hour, pairs.spelled(pair), PAIR)] = both
     for hour, rows in zip(hours.tolist(), np.bincount(groups).tolist(), strict=True):
         found[Cell(*place, hour, "", ROWS)] = Counter(whole=rows)
     expected = reference.expectation
     if expected is not None and expected.has_groups and len(plausible):
         fell = group(expected, reference.signature, typed.columns, typed.scores)[plausible]
-        pairs = Counter(zip(groups.tolist(), fell.tolist(), strict=True))
-        for (group_of_hour, number), rows in pairs.items():
+        both_groups = Counter(zip(groups.tolist(), fell.tolist(), strict=True))
+        for (group_of_hour, number), rows in both_groups.items():
             cell = Cell(*place, int(hours[group_of_hour]), "", GROUPS)
             found[cell] = plus(found.get(cell), Counter({str(number): rows}))
     for hour, rows in Counter(typed.arrival_hours[~typed.is_plausible].tolist()).items():
@@ -191,7 +203,8 @@ def _less(before: Counts, fewer: Counts) -> Counts | None:
         assert isinstance(fewer, Counter)  # noqa: S101 - a slice holds one kind
         left = before - fewer
         return left or None
-    assert not isinstance(fewer, Counter)  # noqa: S101
+    assert isinstance(before, ColumnCounts)  # noqa: S101 - no outcome is of two columns
+    assert isinstance(fewer, ColumnCounts)  # noqa: S101
     numbers = before.counts.copy()
     numbers[np.searchsorted(before.cells, fewer.cells)] -= fewer.counts
     kept = numbers > 0
@@ -280,6 +293,8 @@ def _within(
 
 
 def _sum(kind: str, payloads: list[bytes]) -> Counts:
+    if kind == PAIR:
+        return pairs.total([PairCounts.from_bytes(payload) for payload in payloads])
     if kind not in _TOLD:
         return total_stored(payloads)
     numbers: Counter[str] = Counter()
@@ -298,4 +313,6 @@ def decode(kind: str, payload: bytes) -> Counts:
     """Return what a row of counts of the slice `kind` holds."""
     if kind in _TOLD:
         return Counter(msgspec.json.decode(payload, type=dict[str, int]))
+    if kind == PAIR:
+        return PairCounts.from_bytes(payload)
     return ColumnCounts.from_bytes(payload)

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from loopline.counts.kernel import Profile
+from loopline.counts.pairs import Pairs, decode
+from loopline.data.multivariate import Rows
 from loopline.evaluation.expectation import Expectation
 from loopline.model.bundle import Bundle, open_bundle
 from loopline.model.explanation import KEPT, Explainer
@@ -35,6 +37,10 @@ class Reference:
     """What its answers say of its own errors; None where too few rows could teach it."""
     explainer: Explainer | None = None
     """What explains its predictions; None for one without a plan."""
+    pairs: Pairs = field(default_factory=dict)
+    """Inputs that the contract wanted watched together, as they were in its training rows."""
+    rows: Rows | None = None
+    """A sample of these rows; None where the contract did not ask for one."""
 
 
 class References:
@@ -64,6 +70,8 @@ class References:
                 _importances(bundle),
                 _expectation(bundle),
                 _explainer(bundle),
+                _pairs(bundle),
+                _rows(bundle),
             )
         return self._opened[version]
 
@@ -95,6 +103,14 @@ def _expectation(bundle: Bundle) -> Expectation | None:
     if "expectation.json" not in bundle.listed:
         return None
     return msgspec.json.decode(bundle.file("expectation.json"), type=Expectation)
+
+
+def _pairs(bundle: Bundle) -> Pairs:
+    return decode(bundle.file("pairs.bin")) if "pairs.bin" in bundle.listed else {}
+
+
+def _rows(bundle: Bundle) -> Rows | None:
+    return Rows.from_bytes(bundle.file("sample.bin")) if "sample.bin" in bundle.listed else None
 
 
 def _explainer(bundle: Bundle) -> Explainer | None:

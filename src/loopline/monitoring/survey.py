@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from loopline.contract.schema import Contract
+from loopline.data.multivariate import Apart
 from loopline.monitoring import (
     causes,
     drift,
@@ -15,6 +16,8 @@ from loopline.monitoring import (
     fold,
     goals,
     hours,
+    multivariate,
+    pairs,
     performance,
     quality,
     service,
@@ -27,6 +30,7 @@ from loopline.monitoring.explaining import Explaining
 from loopline.monitoring.findings import OPEN, Finding, Subject
 from loopline.monitoring.held import Compared, Estimates, Held, compare, stretches
 from loopline.monitoring.labels import Labels
+from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.seasons import seasonal
@@ -79,6 +83,11 @@ class Watched:
     """Past stretches whose outcomes came since the last look, beside their estimates."""
     held: Held | None = None
     """How well the estimates of this version held until now."""
+    pairs: tuple[Together, ...] = ()
+    """Inputs that the contract watches together, the largest change first."""
+    multivariate: Apart | None = None
+    """How well the window is told from training rows; None where that was not asked, or of too few.
+    """
 
 
 class Survey:
@@ -107,6 +116,7 @@ class Survey:
         self._ledger = ledger
         self._quality = quality.Known()
         self._read: tuple[datetime, list[Event]] | None = None
+        self._telling = multivariate.Telling(contract)
         self._estimated: dict[tuple[str, int, bool], tuple[object, Estimation | None]] = {}
 
     def look(
@@ -150,6 +160,12 @@ class Survey:
                 money=explaining.money(estimated) if is_drifting else "",
             ),
         )
+        together = pairs.measure(contract, reference, counted)
+        judged += pairs.judge(contract, subject, together, window)
+        apart = self._telling(
+            environment, reference, lambda: self._lazy(environment, version), window, rows
+        )
+        judged += multivariate.judge(contract, subject, apart, window)
         judged += drivers.judge(subject, reference, counted, window)
         data = self._known_quality()
         judged += quality.of_data(subject, data)
@@ -180,6 +196,8 @@ class Survey:
             expected=self._expected(environment, reference, performed),
             compared=self._compare(environment, reference, known, window),
             held=None if self._estimates is None else self._estimates.held(environment, version),
+            pairs=together,
+            multivariate=apart,
         ), judged
 
     def _known_quality(self) -> quality.Known:

@@ -44,6 +44,7 @@ from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Signature, matrix, outputs
 from loopline.pipeline import cache
 from loopline.pipeline.champion import champion, teachers
+from loopline.pipeline.together import together
 from loopline.pipeline.workspace import Workspace
 from loopline.registry.promotion import release_to_dev
 from loopline.registry.versions import ModelVersion
@@ -326,11 +327,11 @@ def _register(
     report: Report,
     now: datetime,
 ) -> ModelVersion:
-    encode = msgspec.json.encode
+    encode, profile = msgspec.json.encode, _profile(material, made)
     files = {
         "signature.json": encode(made.signature),
         "original.pkl": dump_original(made.original),
-        "profile.bin": _profile(material, made).to_bytes(),
+        "profile.bin": profile.to_bytes(),
         "run.json": encode(made.run),
         "snapshot.json": encode(material.snapshot),
         "report.json": encode(report),
@@ -350,6 +351,7 @@ def _register(
         files["parity.json"] = encode(made.parity)
     if baseline.kept is not None:
         files["baseline.json"] = encode(baseline.kept)
+    files |= together(material, made.signature, profile)
     if (expected := _expectation(material, made)) is not None:
         files["expectation.json"] = encode(expected)
     record(made.run, workspace.database)

@@ -21,6 +21,8 @@ from loopline.notebooks import Shown
 DONE, COOLING, REFUSED, FAILED, WAITING = "done", "cooling down", "refused", "failed", "waiting"
 _URGENCY = ("rollback", "alert", "retrain")
 """A dead webhook must not hold up a rollback, nor a retraining an alert."""
+_DRIFT = ("drift", "correlation", "multivariate")
+"""Kinds of findings that the rule `drift` is about."""
 RETRY_AFTER = timedelta(minutes=10)
 """How soon what failed is tried again, where the rule's cool-down is not shorter."""
 
@@ -115,7 +117,7 @@ def _holds(when: When, situation: Situation) -> tuple[tuple[Finding, ...], str] 
         )
         why = f"{when.metric}{of} is {spell(when.metric, figure.value)} on {figure.rows:,} rows"
         return findings, f"{why}, and the rule says {when.op} {when.limit}."
-    kinds = ("drift",) if when.kind == "drift" else ("goal", "fairness")
+    kinds = _DRIFT if when.kind == "drift" else ("goal", "fairness")
     findings = tuple(finding for finding in situation.findings if finding.kind in kinds)
     told = ", ".join(
         f"{finding.subject} ({finding.metric} {spell(finding.metric, finding.value)}, "

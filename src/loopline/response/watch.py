@@ -22,13 +22,13 @@ from loopline.errors import (
 )
 from loopline.governance import tokens
 from loopline.governance.access import Access
-from loopline.monitoring import fold, goals, labels, performance
+from loopline.monitoring import fold, goals, labels, pairs, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
 from loopline.monitoring.fold import Fold, Folded, Waiting
 from loopline.monitoring.held import Estimates
 from loopline.monitoring.labels import Labels
-from loopline.monitoring.reference import References
+from loopline.monitoring.reference import Reference, References
 from loopline.monitoring.retention import expire
 from loopline.monitoring.settled import Settling
 from loopline.monitoring.survey import Survey, Watched
@@ -167,10 +167,7 @@ class Watch:
                     )
                     watched.append(self._note_estimates(seen, now))
                     judged += found
-                    why = performance.misfit(self._space.contract.problem, reference.signature)
-                    if why is not None:
-                        name = f"{self._project}:{served.version} in {environment}"
-                        notes.append(f"The goals of {name} are not judged: {why}.")
+                    notes += self._unjudged(environment, reference)
             except (ReleaseError, BundleRefusedError, UnknownVersionError) as error:
                 notes.append(f"{environment} cannot be watched: {error}")
         judged += self._compare(released, watched, now)
@@ -207,6 +204,22 @@ class Watch:
             rollouts=tuple(rollouts),
             notes=tuple(notes),
         )
+
+    def _unjudged(self, environment: str, reference: Reference) -> list[str]:
+        """Say what the contract asks of a version that was made for something else."""
+        contract = self._space.contract
+        name = f"{self._project}:{reference.version} in {environment}"
+        why = performance.misfit(contract.problem, reference.signature)
+        notes = [] if why is None else [f"The goals of {name} are not judged: {why}."]
+        lacking = pairs.lacking(contract, reference)
+        if "multivariate" in contract.monitor.drift and reference.rows is None:
+            lacking.append("multivariate")
+        if lacking:
+            notes.append(
+                f"{name} was made before loopline.yaml asked for {', '.join(lacking)}, and kept "
+                "nothing to compare with. Train it again with: loopline run"
+            )
+        return notes
 
     def _latest(self, environment: str) -> Release | None:
         space = self._space

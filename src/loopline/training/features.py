@@ -33,10 +33,12 @@ def sign(material: Material) -> Signature:
             "No column is left for a model to learn from. List some under data.columns in "
             "loopline.yaml with type number, integer, boolean or category."
         )
+    inputs = _inputs(material, needed)
+    _check_pairs(material, inputs)
     return Signature(
         project=contract.project,
         task=contract.problem.task,
-        inputs=_inputs(material, needed),
+        inputs=inputs,
         features=tuple(features),
         classes=material.target.classes,
         missing=tuple(contract.data.missing),
@@ -97,6 +99,7 @@ def _inputs(material: Material, needed: set[str]) -> tuple[Input, ...]:
     contract = material.contract
     beside = {contract.data.key, contract.data.time, contract.data.split.group}
     beside |= {rule.by for rule in contract.fairness}
+    beside |= {name for pair in contract.monitor.pairs for name in pair}
     return tuple(
         Input(
             name,
@@ -107,6 +110,26 @@ def _inputs(material: Material, needed: set[str]) -> tuple[Input, ...]:
         for name, kind in material.types.items()
         if name in needed or name in beside
     )
+
+
+def _check_pairs(material: Material, inputs: tuple[Input, ...]) -> None:
+    """Refuse pairs of what is not logged, or goes together with nothing.
+
+    Raises:
+        TrainingError: a column of `monitor.pairs` is such a one.
+    """
+    logged = {each.name: each.type for each in inputs if each.logged}
+    made_of = target_columns(material)
+    for name in dict.fromkeys(name for pair in material.contract.monitor.pairs for name in pair):
+        kind = logged.get(name)
+        why = f"is {kind}, and pairs are of numbers and categories"
+        if kind is None:
+            why = "is no column that callers send and the log keeps"
+        elif name in made_of:
+            why = "makes the target, so callers do not send it"
+        elif kind not in ("text", "time"):
+            continue
+        raise TrainingError(f"monitor.pairs: {name} {why}. Name another column in loopline.yaml.")
 
 
 def _is_personal(contract: Contract, name: str) -> bool:

@@ -15,6 +15,7 @@ from loopline.publishing.watching import (
     happened,
     money,
     outcomes,
+    pairs,
     service,
 )
 from loopline.publishing.watching.past import Past
@@ -61,6 +62,12 @@ def sections(past: Past, one: History) -> Iterator[Section]:
             f"{one.rows:,} predictions, {one.window}. Shares of the rows that have a value.",
             tuple(shapes.pair(each) for each in one.pairs[:_PAIRS]),
             "grid",
+        ),
+        Section(
+            "Columns that go together",
+            f"Pairs that the contract watches: how they went together in {length} at a time; "
+            "dashes are the training rows. The table is of the newest window.",
+            tuple(pairs.charts(past, one, marks)),
         ),
         Section("Calibration", "", tuple(calibration.charts(past, one)), "beside"),
         Section("Fairness", "", tuple(fairness.charts(past, one, marks)), "pair"),
