@@ -59,3 +59,35 @@ def test_no_project_is_one_clear_message(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "There is no loopline.yaml in" in done.stderr
+
+
+def test_data_of_any_size_is_checked_alone_and_what_must_not_be_used_exits_1(
+    root: Path, tmp_path: Path, german_credit_csv: Path
+) -> None:
+    text = (root / "loopline.yaml").read_text()
+    (tmp_path / "loopline.yaml").write_text(
+        text.replace("  columns:\n", "  checks: [{rows_at_least: 1001}]\n  columns:\n", 1)
+    )
+
+    well = check(root, "--data", "--threads", "2", "--strict")
+    few = check(tmp_path, "--data", "--json")
+    named = check(root, "--data", str(german_credit_csv))
+
+    assert (well.returncode, well.stderr) == (0, "")
+    assert "1,000 rows, 1,000 to use\n" in well.stdout
+    assert "on 2 threads" in well.stdout
+    assert "with findings. Nothing was written.\n" in well.stdout
+    told = json.loads(few.stdout)
+    assert (few.returncode, told["passed"], told["rows"]) == (1, False, 1000)
+    assert "at least 1,001 rows" in told["refusal"]
+    assert named.returncode == 0
+    assert named.stdout.startswith(f"{german_credit_csv}: 1,000 rows")
+
+
+def test_what_is_for_the_data_alone_needs_it(root: Path) -> None:
+    done = check(root, "--on", "spark")
+    both = check(root, "--data", "--on", "spark", "--threads", "2")
+
+    assert (done.returncode, both.returncode) == (2, 2)
+    assert "are for the data alone: add --data." in done.stderr
+    assert "--threads is for threads" in both.stderr

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from loopline.compute.base import Stage
 from loopline.compute.spark import Spark
+from loopline.compute.threads import Threads
 from loopline.errors import DataError, MissingExtraError, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -18,7 +21,42 @@ WORK = """
 import contextlib
 import os
 
+import pyarrow as pa
+
 from loopline.errors import DataError, MissingExtraError, StoreError
+
+
+class Digits:
+    # A row of each number below the item, by its last digit.
+    @contextlib.contextmanager
+    def open(self):
+        yield self.rows
+
+    def rows(self, below):
+        if below == 13:
+            raise DataError("13 is no number to count to.")
+        numbers = list(range(below))
+        yield pa.RecordBatch.from_pydict({"digit": [n % 10 for n in numbers], "number": numbers})
+
+
+class Highest:
+    # A row of each digit's highest number, which the order brings last, by odd or even.
+    @contextlib.contextmanager
+    def open(self):
+        yield self.rows
+
+    def rows(self, batches):
+        last = {}
+        for batch in batches:
+            last |= dict(zip(*(column.to_pylist() for column in batch.columns)))
+        odd = [digit % 2 for digit in last]
+        yield pa.RecordBatch.from_pydict({"odd": odd, "last": list(last.values())})
+
+
+class Sums:
+    @contextlib.contextmanager
+    def open(self):
+        yield lambda batches: sum(sum(batch.column("last").to_pylist()) for batch in batches)
 
 
 class Squares:
@@ -41,16 +79,22 @@ class Squares:
 
 
 @pytest.fixture
-def squares(spark: Spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A class of work that both this process and the executors can import."""
+def work(spark: Spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of work that both this process and the executors can import."""
     file = tmp_path / "work_on_spark.py"
     file.write_text(WORK)
     monkeypatch.syspath_prepend(tmp_path)
     spark.session.sparkContext.addPyFile(str(file))
     import work_on_spark  # type: ignore[import-not-found]
 
-    yield work_on_spark.Squares
+    yield work_on_spark
     del sys.modules["work_on_spark"]
+
+
+@pytest.fixture
+def squares(work: Any) -> Any:
+    """Work that squares numbers, and cannot do some."""
+    return work.Squares
 
 
 def test_what_came_of_each_item_is_in_the_items_order_and_was_made_elsewhere(spark, squares):
@@ -88,6 +132,25 @@ def test_of_what_an_executor_does_not_reach_it_is_said_that_it_was_one(spark, sq
 def test_an_error_of_opening_it_is_raised_as_it_was(spark, squares):
     with pytest.raises(MissingExtraError, match=r"^nothing here to square with$"):
         list(spark.map(squares(opens=False), range(3)))
+
+
+@pytest.mark.parametrize("on", ["spark", "threads"])
+def test_rows_are_brought_together_and_sorted_stage_by_stage(spark, work, on):
+    compute = spark if on == "spark" else Threads(2)
+    numbers = pa.schema([("digit", pa.int64()), ("number", pa.int64())])
+    lasts = pa.schema([("odd", pa.int64()), ("last", pa.int64())])
+    stages = [
+        Stage(numbers, "digit", ("digit", "number"), work.Highest()),
+        Stage(lasts, "odd", ("last",), work.Sums()),
+    ]
+
+    found = list(compute.gather(work.Digits(), [5, 31, 28], stages))
+
+    assert sum(found) == 30 + sum(range(21, 30))
+    assert list(compute.gather(work.Digits(), [0], stages)) == []
+    assert list(compute.gather(work.Digits(), [], stages)) == []
+    with pytest.raises(DataError, match=r"^13 is no number to count to\.$"):
+        list(compute.gather(work.Digits(), [5, 13], stages))
 
 
 def test_the_session_there_is_is_used(spark):

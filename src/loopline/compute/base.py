@@ -5,9 +5,13 @@ workspace, a worker process) is nobody else's. What comes back is small; what is
 writes itself, so that nothing but receipts crosses a network.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -20,6 +24,21 @@ class Work(Protocol[Item_contra, Done_co]):
 
     def open(self) -> AbstractContextManager[Callable[[Item_contra], Done_co]]:
         """Make ready what one thread needs, and clear it away afterwards."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rows that are brought together by what they share, and the work on what is together."""
+
+    schema: "pa.Schema"
+    """Of the rows that come in."""
+    by: str
+    """Rows with the same value of this column come to one place."""
+    order: tuple[str, ...]
+    """How they come there: sorted by these."""
+    work: "Work[Iterator[pa.RecordBatch], Any]"
+    """Is given all rows of one place, as a stream; makes rows for the next stage, and in the last
+    stage what is returned. Of no rows it is not asked."""
 
 
 class Compute(Protocol):
@@ -36,4 +55,18 @@ class Compute(Protocol):
 
         Raises:
             LooplineError: as the work raises it; what was not begun is left undone.
+        """
+
+    def gather(
+        self,
+        work: "Work[Item, Iterator[pa.RecordBatch]]",
+        items: Iterable[Item],
+        stages: Sequence[Stage],
+    ) -> Iterator[Any]:
+        """Make rows of every item, bring them together stage by stage; yield what the last makes.
+
+        How many places there are, and in which order what they make comes, is not told: it adds.
+
+        Raises:
+            LooplineError: as a work raises it.
         """

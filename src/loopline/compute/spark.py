@@ -2,7 +2,8 @@
 
 The work travels as bytes in a broadcast: the model's plan, verified before it left, and nothing of
 what trained it. Executors read their pieces and write their parts themselves, so sources and OUT
-must be where they can reach them; only receipts come back.
+must be where they can reach them; only receipts come back. What has to come together (a key's rows,
+a prediction and its outcome) Spark shuffles and sorts, on its disks where memory is short.
 """
 
 import contextlib
@@ -11,12 +12,12 @@ import pickle
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from loopline.compute.base import Done, Item, Work
+from loopline.compute.base import Done, Item, Stage, Work
 from loopline.errors import SettingError, StoreError
 from loopline.extras import require
 
@@ -27,6 +28,9 @@ __all__ = ["Spark"]
 
 _WAVES = 4
 """Items for each core in one job: enough that none waits for the slowest, few enough to hold."""
+_MOST_TASKS = 10_000
+_FAILED, _DONE = "~failed", "~done"
+"""Columns beside the rows that are brought together: an error of ours, and what the last made."""
 
 
 class Spark:
@@ -70,6 +74,52 @@ class Spark:
                     yield done
         finally:
             sent.unpersist()
+
+    def gather(
+        self,
+        work: "Work[Item, Iterator[pa.RecordBatch]]",
+        items: Iterable[Item],
+        stages: Sequence[Stage],
+    ) -> Iterator[Any]:
+        """Bring rows together by Spark's shuffle, and do each stage's work where they come to."""
+        import pyarrow as pa
+
+        context = self.session.sparkContext
+        rows = [(pickle.dumps(item),) for item in items]
+        if not rows:
+            return
+        spread = context.parallelize(rows, min(len(rows), _MOST_TASKS))
+        frame = self.session.createDataFrame(spread, "item binary")
+        schemas = [_with_failed(stage.schema) for stage in stages]
+        schemas.append(pa.schema([(_DONE, pa.binary()), (_FAILED, pa.binary())]))
+        works = [work, *(stage.work for stage in stages)]
+        sent = [context.broadcast(pickle.dumps(each)) for each in works]
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "PySpark does not yet", FutureWarning)
+                from pyspark.sql.pandas.types import from_arrow_schema
+
+                made: Any = _Spread(sent[0], schemas[0])
+                frame = frame.mapInArrow(made, from_arrow_schema(schemas[0]))
+                for place, stage in enumerate(stages, start=1):
+                    together = frame.repartition(f"`{stage.by}`")
+                    ordered = together.sortWithinPartitions(*(f"`{name}`" for name in stage.order))
+                    made = _Together(sent[place], schemas[place], is_last=place == len(stages))
+                    frame = ordered.mapInArrow(made, from_arrow_schema(schemas[place]))
+            for row in frame.toLocalIterator():
+                failed = row[_FAILED]
+                if failed is not None:
+                    raise _told(pickle.loads(failed))  # noqa: S301 - our own error
+                yield pickle.loads(row[_DONE])  # noqa: S301 - what our own work made
+        finally:
+            for each in sent:
+                each.unpersist()
+
+
+def _with_failed(schema: "pa.Schema") -> "pa.Schema":
+    import pyarrow as pa
+
+    return schema.append(pa.field(_FAILED, pa.binary()))
 
 
 class _Failed:
@@ -121,6 +171,82 @@ class _Mapped:
                 yield pa.RecordBatch.from_arrays(
                     [batch.column("number"), pa.array(done, pa.binary())], ["number", "done"]
                 )
+
+
+class _Spread:
+    """Makes rows of items; an error goes along as a row of its own."""
+
+    def __init__(self, sent: Any, schema: "pa.Schema") -> None:
+        self._sent, self._schema = sent, schema
+
+    def __call__(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        from loopline.errors import LooplineError
+
+        work: Work[Any, Any] = pickle.loads(self._sent.value)  # noqa: S301 - our own broadcast
+        try:
+            with work.open() as do:
+                for batch in batches:
+                    for item in batch.column("item").to_pylist():
+                        for made in do(pickle.loads(item)):  # noqa: S301 - our own item
+                            yield _padded(made, self._schema)
+        except LooplineError as error:
+            yield _as_row(error, self._schema)
+
+
+class _Together:
+    """Does a stage's work on the rows of one place."""
+
+    def __init__(self, sent: Any, schema: "pa.Schema", *, is_last: bool) -> None:
+        self._sent, self._schema, self._is_last = sent, schema, is_last
+
+    def __call__(self, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        import pyarrow as pa
+
+        from loopline.errors import LooplineError
+
+        first = next(batches, None)
+        if first is None:
+            return
+        work: Work[Any, Any] = pickle.loads(self._sent.value)  # noqa: S301 - our own broadcast
+        try:
+            with work.open() as do:
+                made = do(_unfailed(chain([first], batches)))
+                if self._is_last:
+                    done = pa.array([pickle.dumps(made)], pa.binary())
+                    yield _padded(pa.RecordBatch.from_arrays([done], [_DONE]), self._schema)
+                    return
+                for each in made:
+                    yield _padded(each, self._schema)
+        except LooplineError as error:
+            yield _as_row(error, self._schema)
+
+
+def _unfailed(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    """Yield rows; raise an error that came among them."""
+    for batch in batches:
+        for failed in batch.column(_FAILED).drop_null().to_pylist():
+            raise pickle.loads(failed)  # noqa: S301 - our own error
+        yield batch.drop_columns([_FAILED])
+
+
+def _padded(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
+    """Return rows that came through, in the types that Spark was told."""
+    import pyarrow as pa
+
+    arrays = [
+        pa.nulls(batch.num_rows, field.type) if field.name == _FAILED
+        else batch.column(field.name).cast(field.type)
+        for field in schema
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _as_row(error: Exception, schema: "pa.Schema") -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    said = pa.array([pickle.dumps(error)], pa.binary())
+    arrays = [said if field.name == _FAILED else pa.nulls(1, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _session() -> Any:

@@ -3,12 +3,16 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from loopline.compute.base import Done, Item, Work
+from loopline.compute.base import Done, Item, Stage, Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Threads", "cores"]
 
@@ -21,6 +25,10 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_TOGETHER = 1 << 16
+"""Rows that come at a time where they are brought together."""
 
 
 class Threads:
@@ -65,3 +73,41 @@ class Threads:
                     yield waiting.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def gather(
+        self,
+        work: "Work[Item, Iterator[pa.RecordBatch]]",
+        items: Iterable[Item],
+        stages: Sequence[Stage],
+    ) -> Iterator[Any]:
+        """Bring rows together in this process's memory: all of them are in one place."""
+        every = self.map(_Listed(work), items)
+        rows = [batch for batches in every for batch in batches if batch.num_rows]
+        *earlier, last = stages
+        for stage in earlier:
+            with stage.work.open() as do:
+                made = do(_in_order(rows, stage)) if rows else []
+                rows = [batch for batch in made if batch.num_rows]
+        if rows:
+            with last.work.open() as do:
+                yield do(_in_order(rows, last))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Makes the rows of an item where it is worked on, not where they are asked for."""
+
+    work: Work[Any, Any]
+
+    @contextmanager
+    def open(self) -> "Iterator[Callable[[Any], list[pa.RecordBatch]]]":
+        with self.work.open() as do:
+            yield lambda item: list(do(item))
+
+
+def _in_order(rows: "list[pa.RecordBatch]", stage: Stage) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(rows, stage.schema)
+    ordered = table.sort_by([(name, "ascending") for name in stage.order])
+    return iter(ordered.combine_chunks().to_batches(max_chunksize=_TOGETHER))

@@ -403,5 +403,7 @@ class Contract(_Part, Shown):
     respond: list[Response] = Field(default_factory=list, description="What is done then.")
     review: Review | None = Field(None, description="What experts look at, with its reasons.")
     compute: Literal["local", "spark"] = Field(
-        "local", description="Where `loopline score` runs: threads of this machine, or Spark."
+        "local",
+        description="Where `loopline score` and `loopline check --data` run: threads of this "
+        "machine, or Spark.",
     )

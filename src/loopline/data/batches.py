@@ -154,6 +154,11 @@ def open_incoming(source: Any, root: Path, settings: "Settings") -> Incoming:
     return Incoming(tuple(_file(file, where) for file in files), stamp)
 
 
+def is_csv(source: Source) -> bool:
+    """Whether a source is CSV, where no value and an empty text are written alike."""
+    return isinstance(source, _Csv)
+
+
 def _is_delta(root: Path, place: str) -> bool:
     if not is_remote(place):
         return (root / place / "_delta_log").is_dir()

@@ -60,6 +60,15 @@ def conform(frame: pl.DataFrame, contract: Contract) -> Conformed:
     Raises:
         DataError: a column is not there; all of them are named.
     """
+    return convert(frame, contract_types(frame, contract), contract.data.missing)
+
+
+def contract_types(frame: pl.DataFrame, contract: Contract) -> dict[str, str]:
+    """Return the type of each column that `contract` speaks of: as it says, or as `frame` shows.
+
+    Raises:
+        DataError: a column is not there; all of them are named.
+    """
     kept = needed(contract, frame.columns)
     listed = contract.data.columns
     types = {name: listed[name].type for name in kept if name in listed}
@@ -72,9 +81,7 @@ def conform(frame: pl.DataFrame, contract: Contract) -> Conformed:
         )
     unknown = [name for name in kept if types.get(name) is None]
     found = infer_types(frame.select(unknown), contract.data.missing)
-    return convert(
-        frame, {name: types.get(name) or found[name] for name in kept}, contract.data.missing
-    )
+    return {name: types.get(name) or found[name] for name in kept}
 
 
 def needed(contract: Contract, available: Sequence[str]) -> list[str]:

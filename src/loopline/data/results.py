@@ -31,3 +31,8 @@ class CheckResult:
         )
         rows = f"{self.failed:,} row{'s' * (self.failed != 1)} ({self.share:.2%})"
         return f"{subject}: {rows} {self.on_fail}ed" + (f", such as {said}" if said else "")
+
+
+def share_of(failed: int, rows: int) -> float:
+    """Return which share of the rows failed; a query may find more wrong rows than there are."""
+    return min(failed / rows, 1.0) if rows else float(failed > 0)

@@ -9,14 +9,15 @@ table can be reached. A pandera schema is the team's own Python, as a model's fi
 import importlib.util
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from loopline.contract.schema import Check, Contract
-from loopline.data.results import CheckResult
+from loopline.data.results import CheckResult, share_of
 from loopline.errors import ValidationError
 from loopline.extras import require
 
@@ -31,6 +32,18 @@ def run(check: Check, frame: pl.DataFrame, contract: Contract, root: Path) -> li
     Raises:
         ValidationError: the suite is not there, or is none.
     """
+    file, name = _file(check, root)
+    if not name:
+        return [query.run(frame, contract) for query in _queries(check, file)]
+    return list(_of_pandera(check, _schema(file, name), frame, contract))
+
+
+def _file(check: Check, root: Path) -> tuple[Path, str]:
+    """Return a suite's file, and the name of its pandera schema; none of SQL.
+
+    Raises:
+        ValidationError: it is not there, or is none.
+    """
     place, _, name = str(check.suite).partition(":")
     file = (root / place).resolve()
     if not file.is_relative_to(root.resolve()) or not file.is_file():
@@ -38,38 +51,77 @@ def run(check: Check, frame: pl.DataFrame, contract: Contract, root: Path) -> li
             f"The suite {check.suite} is no file of the project's folder. Name one there, such as "
             "checks.sql or suite.py:schema."
         )
-    if file.suffix == ".sql" and not name:
-        return list(_of_sql(check, file, frame, contract))
-    if file.suffix == ".py" and name:
-        return list(_of_pandera(check, _schema(file, name), frame, contract))
+    if (file.suffix == ".sql" and not name) or (file.suffix == ".py" and name):
+        return file, name
     raise ValidationError(
         f"The suite {check.suite} is neither a file of SQL, such as checks.sql, nor a pandera "
         "schema in a Python file, such as suite.py:schema."
     )
 
 
+def in_pieces(checks: Sequence[Check], root: Path) -> list["Query"]:
+    """Return every query of the suites among `checks`, each of which can be asked piece by piece.
+
+    Raises:
+        ValidationError: one cannot, or a suite is not there.
+    """
+    found: list[Query] = []
+    for check in checks:
+        if check.suite is None:
+            continue
+        file, name = _file(check, root)
+        if name:
+            raise ValidationError(
+                f"The suite {check.suite} is a pandera schema, which checks a whole table in "
+                "memory. Write it as SQL to check data of any size, or check it without --data."
+            )
+        found += _queries(check, file)
+    for query in found:
+        if query.refusal is not None:
+            raise ValidationError(
+                f"{query.name} cannot be asked piece by piece: {query.refusal}. What selects rows "
+                "of data, or groups them by columns of it, can; or check it without --data."
+            )
+    return found
+
+
 # SQL
 
 
-def _of_sql(
-    check: Check, file: Path, frame: pl.DataFrame, contract: Contract
-) -> Iterator[CheckResult]:
-    from polars.exceptions import PolarsError
+@dataclass(frozen=True)
+class Query:
+    """One query of a SQL suite: it selects the rows that are wrong."""
 
-    with pl.SQLContext({_TABLE: frame.lazy()}, register_globals=False) as context:
-        for name, query in _queries(file):
+    check: Check
+    name: str
+    """As a person says it: `checks.sql: no flight arrives before it leaves`."""
+    sql: str
+    by: str | None = None
+    """A column of `data` whose equal values must be together; None where each row stands alone."""
+    columns: tuple[str, ...] = ()
+    """What it names of `data`, where it groups."""
+    refusal: str | None = None
+    """Why it can only be asked of all rows at once."""
+
+    def run(self, frame: pl.DataFrame, contract: Contract) -> CheckResult:
+        """Return what it finds in `frame`.
+
+        Raises:
+            ValidationError: it names what `frame` does not have.
+        """
+        from polars.exceptions import PolarsError
+
+        with pl.SQLContext({_TABLE: frame.lazy()}, register_globals=False) as context:
             try:
-                lazy = context.execute(query, eager=False)
+                lazy = context.execute(self.sql, eager=False)
                 wrong = lazy.collect()
             except PolarsError as error:
-                raise ValidationError(f"{file.name}: {name} cannot be run: {error!s:.300}") from (
-                    error
-                )
-            examples = tuple(_masked(row, contract) for row in wrong.head(_EXAMPLES).to_dicts())
-            yield _result(check, None, f"{file.name}: {name}", wrong.height, frame, examples)
+                raise ValidationError(f"{self.name} cannot be run: {error!s:.300}") from error
+        examples = tuple(_masked(row, contract) for row in wrong.head(_EXAMPLES).to_dicts())
+        return _result(self.check, None, self.name, wrong.height, frame, examples)
 
 
-def _queries(file: Path) -> list[tuple[str, str]]:
+def _queries(check: Check, file: Path) -> list[Query]:
     """Return each query of a file with its name: the comment before it, or which one it is."""
     import sqlglot
     from sqlglot import exp
@@ -85,10 +137,52 @@ def _queries(file: Path) -> list[tuple[str, str]]:
         said = query.comments or (None if before is None else before.comments) or []
         name = " ".join(" ".join(said).split()) or f"query {place}"
         _guard(file, name, query)
-        found.append((name, query.sql(dialect="postgres", comments=False)))
+        sql = query.sql(dialect="postgres", comments=False)
+        found.append(Query(check, f"{file.name}: {name}", sql, *_reach(query)))
     if not found:
         raise ValidationError(f"{file.name} has no query. Write one that selects the wrong rows.")
     return found
+
+
+def _reach(query: Any) -> tuple[str | None, tuple[str, ...], str | None]:
+    """Return by which column a query groups rows of `data`, what it reads then, and what stops it.
+
+    A chain of `with`, each reading the one before, is one query: at most one of it may group, and
+    that the one which reads `data`.
+    """
+    from sqlglot import exp
+
+    whole = {
+        exp.Window: "a window looks at other rows", exp.Order: "it orders rows",
+        exp.Limit: "it has a limit", exp.Offset: "it has an offset", exp.Distinct: "it is distinct",
+        exp.SetOperation: "it is several selects in one", exp.Subquery: "it has a query inside",
+        exp.Exists: "it has a query inside", exp.Join: "it joins",
+        exp.Anonymous: "what a function of its looks at is not known",
+    }  # fmt: skip
+    for node, why in whole.items():
+        if query.find(node) is not None:
+            return None, (), why
+    groups: list[str] = []
+    for select in query.find_all(exp.Select):
+        own = [each for each in select.find_all(exp.AggFunc) if each.parent_select is select]
+        group = select.args.get("group")
+        if group is None and not own:
+            continue
+        source = select.find(exp.From)
+        columns = [] if group is None else group.expressions
+        if not columns or not all(isinstance(each, exp.Column) for each in columns):
+            return None, (), "it sums up all rows, or groups them by something else than columns"
+        if source is None or source.this.name != _TABLE or groups:
+            return None, (), "it groups what was grouped before"
+        groups.append(columns[0].name)
+        if select.find(exp.Star) is not None and not all(
+            isinstance(star.parent, exp.Count) for star in select.find_all(exp.Star)
+        ):
+            return None, (), "it groups, and names no columns but *"
+    if not groups:
+        return None, (), None
+    names = tuple(dict.fromkeys(column.name for column in query.find_all(exp.Column)))
+    return groups[0], names, None
 
 
 def _guard(file: Path, name: str, query: Any) -> None:
@@ -183,7 +277,7 @@ def _result(
     frame: pl.DataFrame,
     examples: tuple[dict[str, Any], ...],
 ) -> CheckResult:
-    share = min(failed / frame.height, 1.0) if frame.height else float(failed > 0)
+    share = share_of(failed, frame.height)
     return CheckResult(name, column, check.on_fail, failed, share, examples, not failed)
 
 
