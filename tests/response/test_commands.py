@@ -17,6 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from loopline.cli import feedback, watch
+from loopline.evaluation.report import Estimate
+from loopline.monitoring.estimation import Estimation, Widened
+from loopline.monitoring.held import Compared, Held
+from loopline.monitoring.windows import Window
 
 Day = Callable[[float], datetime]
 
@@ -226,17 +230,50 @@ def test_watching_shows_prometheus_its_gauges_in_a_file_and_on_a_port(
     assert "loopline_watch_timestamp_seconds" in shown
 
 
+COMPARED = Compared("production", 3, ("2013-05-01", "2013-05-02"), 0, 9, 9, {})
+
+
+def expecting(**more: Any) -> Estimation:
+    return Estimation(
+        Window(0, 24), 100, "isotonic", 900, {"roc_auc": Estimate(0.7, 0.6, 0.8)}, **more
+    )
+
+
+def test_an_interval_widened_by_past_misses_stands_beside_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = expecting(widened={"roc_auc": Widened(0.55, 0.85, 20 / 21, 20)})
+    held = Held(20, {"roc_auc": 9}, COMPARED, {"roc_auc": (14, 15)})
+    watched: Any = SimpleNamespace(rows=100, estimation=found, held=held)
+
+    watch._print_estimation(watched)
+
+    told = capsys.readouterr().out
+    assert "0.6 to 0.8; widened by past misses 0.55 to 0.85 (95%, from 20)" in told
+    assert "inside the widened one: roc_auc in 14 of 15" in told
+
+
+def test_a_withdrawn_estimate_is_not_printed_but_why(capsys: pytest.CaptureFixture[str]) -> None:
+    found = expecting(withdrawn={"roc_auc": "The estimate of roc_auc is withdrawn: it missed."})
+    watched: Any = SimpleNamespace(rows=100, estimation=found, held=None)
+
+    watch._print_estimation(watched)
+
+    told = capsys.readouterr().out
+    assert "The estimate of roc_auc is withdrawn: it missed." in told
+    assert "0.6 to 0.8" not in told
+
+
 @pytest.mark.parametrize(
     ("windows", "inside", "is_said"), [(4, 1, True), (4, 2, False), (2, 0, False)]
 )
 def test_estimates_that_mostly_did_not_hold_are_said_not_to_be_relied_on(
     windows: int, inside: int, is_said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figure = SimpleNamespace(value=0.7, low=0.6, high=0.8)
     watched: Any = SimpleNamespace(
         rows=100,
-        estimation=SimpleNamespace(rows=100, metrics={"roc_auc": figure}),
-        held=SimpleNamespace(windows=windows, inside={"roc_auc": inside}),
+        estimation=expecting(),
+        held=Held(windows, {"roc_auc": inside}, COMPARED),
     )
 
     watch._print_estimation(watched)

@@ -12,6 +12,7 @@ import pytest
 from loopline.counts import pairs
 from loopline.errors import ChannelError, TrainingError
 from loopline.governance.access import Access
+from loopline.monitoring.held import Compared, Estimates
 from loopline.registry.versions import ModelVersion
 from loopline.store.ledger import iso
 
@@ -114,6 +115,35 @@ def test_an_estimate_is_held_against_what_came_true_and_the_ledger_keeps_both(
     assert world.kinds("estimate.") == ["estimate.compared"]
     world.look(day(23.5))
     assert world.kinds("estimate.") == ["estimate.compared"]  # nothing new came
+    # One miss widens what is stated next, and nothing from before its outcomes came.
+    assert after.held.last.widened == {}
+    world.traffic(1, day(24), rows=600)
+    [last] = world.look(day(25)).watched
+    wide = last.estimation.widened["cost_per_prediction"]
+    plain = last.estimation.metrics["cost_per_prediction"]
+    assert (wide.stretches, wide.level) == (1, 0.5)
+    assert wide.low == min(plain.low, plain.value - abs(real - value))
+
+
+def test_no_rule_acts_on_an_estimate_that_missed_too_often(world: Any, day: Day) -> None:
+    world.serve(world.version())
+    world.traffic(1, day(3), rows=600)
+    name, estimates = "cost_per_prediction", Estimates(world.space.ledger)
+    [before] = world.look(day(5)).watched
+    for place in range(4):
+        estimates.record(
+            Compared(
+                before.environment, 1, (f"{place}", f"{place + 1}"), place, 600, 600,
+                {name: (1.0, 0.9, 1.1, 5.0)}, {name: (0.5, 2.0, 0.8)},
+            ),
+            now=day(5),
+        )  # fmt: skip
+
+    [after] = world.look(day(5.1)).watched
+
+    assert before.figures[f"estimated_{name}"].is_mature
+    assert not after.figures[f"estimated_{name}"].is_mature
+    assert after.estimation.withdrawn[name].endswith("in 0 of the last 4 stretches.")
 
 
 def test_new_categories_are_found_and_the_version_is_rolled_back(world: Any, day: Day) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from loopline.monitoring.exposed import Exposed
+    from loopline.monitoring.held import Held
     from loopline.monitoring.survey import Watched
     from loopline.response.watch import Pass, Watch
 
@@ -284,19 +285,37 @@ def _print_estimation(watched: "Watched") -> None:
         return
     click.echo(f"  estimated  of {found.rows:,} predictions, whatever is known; 95 % interval")
     for name, figure in found.metrics.items():
-        if name in _TOLD:
-            spread = f"{figure.low:.4g} to {figure.high:.4g}"
-            click.echo(f"  {'':10} {name:24} {figure.value:9.4g}   {spread}")
+        if name not in _TOLD:
+            continue
+        if name in found.withdrawn:
+            click.echo(f"  {'':10} {found.withdrawn[name]}")
+            continue
+        spread = f"{figure.low:.4g} to {figure.high:.4g}"
+        wide = found.widened.get(name)
+        if wide is not None:
+            spread += (
+                f"; widened by past misses {wide.low:.4g} to {wide.high:.4g} "
+                f"({wide.level:.0%}, from {wide.stretches})"
+            )
+        click.echo(f"  {'':10} {name:24} {figure.value:9.4g}   {spread}")
     if watched.held is not None:
-        held = watched.held
-        told = ", ".join(f"{name} in {held.inside[name]}" for name in _TOLD if name in held.inside)
-        few = held.windows >= _ENOUGH and any(
-            2 * held.inside[name] < held.windows for name in _TOLD if name in held.inside
-        )
-        caution = "; do not rely on them" if few else ""
-        click.echo(
-            f"  {'':10} of {held.windows} past windows, inside the interval: {told}{caution}"
-        )
+        _print_held(watched.held)
+
+
+def _print_held(held: "Held") -> None:
+    told = ", ".join(f"{name} in {held.inside[name]}" for name in _TOLD if name in held.inside)
+    few = held.windows >= _ENOUGH and any(
+        2 * held.inside[name] < held.windows for name in _TOLD if name in held.inside
+    )
+    caution = "; do not rely on them" if few else ""
+    click.echo(f"  {'':10} of {held.windows} past windows, inside the interval: {told}{caution}")
+    wide = ", ".join(
+        f"{name} in {hits} of {count}"
+        for name, (hits, count) in held.widened.items()
+        if name in _TOLD
+    )
+    if wide:
+        click.echo(f"  {'':10} inside the widened one: {wide}")
 
 
 def _print_performance(watched: "Watched") -> None:

@@ -4,12 +4,12 @@ From counts and from what validation rows taught the version of its own errors, 
 any stretch of time is a sum. The figures are the gate's own, on the outcomes to expect; the
 interval is where the figure should come to lie once outcomes are known (95 %): it holds the chance
 in the outcomes and that of the validation rows. It knows nothing of a change in what the inputs
-mean: that shows when outcomes come, and how well past estimates held stands beside them.
+mean: that shows when outcomes come, and `held.py` then widens what is stated next by past misses.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,6 +33,18 @@ _LEFT_OUT = ("calibration_error", "selection_rate")
 
 
 @dataclass(frozen=True)
+class Widened:
+    """The interval that past misses teach, beside the one of the arithmetic."""
+
+    low: float
+    high: float
+    level: float
+    """How often it holds the realised figure, where the future is like those stretches."""
+    stretches: int
+    """Past stretches whose outcomes taught it."""
+
+
+@dataclass(frozen=True)
 class Estimation:
     """The figures of one version to expect in one window."""
 
@@ -44,6 +56,10 @@ class Estimation:
     taught_by: int
     """Validation rows behind the method."""
     metrics: dict[str, Estimate]
+    widened: dict[str, Widened] = field(default_factory=dict)
+    """Metric to the interval widened by past misses, once outcomes of a past stretch came."""
+    withdrawn: dict[str, str] = field(default_factory=dict)
+    """Metric to why its estimate is no longer stated: widened intervals missed too often."""
 
 
 def measure(

@@ -67,6 +67,7 @@ def exposition(
                 for one in watched
                 if one.estimation is not None
                 for name, estimate in one.estimation.metrics.items()
+                if name not in one.estimation.withdrawn
             },
         ),
         _gauge(

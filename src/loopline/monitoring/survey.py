@@ -139,7 +139,9 @@ class Survey:
         usual, drifted = self._drift(environment, reference, counted, window)
         served_so = service.measure(counted, window)
         performed = self._perform(environment, reference, known, window)
-        estimated = self._estimate(environment, reference, counted, window)
+        estimated = self._stated(
+            environment, version, self._estimate(environment, reference, counted, window), now
+        )
         subject = Subject(contract.project, environment, version, now)
         judged = drift.judge(
             contract,
@@ -271,7 +273,7 @@ class Survey:
                     figure.value,
                     f"estimated_{name}",
                     estimated.rows,
-                    is_mature=estimated.rows >= minimum,
+                    is_mature=estimated.rows >= minimum and name not in estimated.withdrawn,
                 )
         return found
 
@@ -294,6 +296,14 @@ class Survey:
             before = self._estimated[place] = (state, found)
         return before[1]
 
+    def _stated(
+        self, environment: str, version: int, found: Estimation | None, at: datetime
+    ) -> Estimation | None:
+        """Return an estimate with what past misses, known `at` that time, make of it."""
+        if found is None or self._estimates is None:
+            return found
+        return self._estimates.stated(found, environment, version, at=at)
+
     def _expected(
         self, environment: str, reference: Reference, performed: Performance | None
     ) -> Estimation | None:
@@ -302,7 +312,8 @@ class Survey:
             return None
         window, project = performed.window, self._contract.project
         counted = hours.total(self._database, project, environment, reference.version, window)
-        return self._estimate(environment, reference, counted, window, performed.coverage)
+        found = self._estimate(environment, reference, counted, window, performed.coverage)
+        return self._stated(environment, reference.version, found, window.end)
 
     def _new_values(
         self, environment: str, reference: Reference, window: Window, column: str
