@@ -13,6 +13,7 @@ from loopline.contract.schema import Contract
 from loopline.counts.kernel import count_arrays
 from loopline.model.signature import Input, Signature
 from loopline.monitoring import drift
+from loopline.monitoring.alike import Alike
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS
@@ -162,3 +163,48 @@ def test_each_limit_of_the_contract_counts(february: pl.DataFrame, july: pl.Data
     assert judged(drifted, ks=ks - 0.01)["dep_delay"].metric == "ks"
     assert judged(drifted, ks=ks - 0.01)["dep_delay"].status == "open"
     assert judged(drifted, ks=ks + 0.01)["dep_delay"].status == "resolved"
+
+
+def test_a_column_near_its_limit_stays_as_it_was(
+    february: pl.DataFrame, july: pl.DataFrame
+) -> None:
+    drifted = compare(february, july)
+    delay = named(drifted, "dep_delay")
+    beyond, margin = delay.figures["psi"] - delay.figures["psi_by_chance"], delay.margin
+    assert 0 < margin < beyond
+
+    def status(limit: float, *opened: str, by: str = "interval") -> str:
+        asked = contract(psi=limit)
+        monitor = asked.monitor.model_copy(update={"judge_by": by})
+        asked = asked.model_copy(update={"monitor": monitor})
+        found = drift.judge(asked, SUBJECT, (delay,), WINDOW, lambda _: [], opened)
+        return found[0].status
+
+    above, below = beyond + margin / 2, beyond - margin / 2
+    assert [status(limit) for limit in (below, above)] == ["resolved", "resolved"]
+    assert [status(limit, "dep_delay") for limit in (below, above)] == ["open", "open"]
+    assert status(beyond - 1.1 * margin) == "open"
+    assert status(beyond + 1.1 * margin, "dep_delay") == "resolved"
+    assert [status(limit, "dep_delay", by="figure") for limit in (below, above)] == [
+        "open",
+        "resolved",
+    ]
+
+
+def test_what_days_explain_is_no_drift(february: pl.DataFrame, july: pl.DataFrame) -> None:
+    delay = named(compare(february, july), "dep_delay")
+    expected = count_arrays(arrays(february)).columns["dep_delay"]
+    current = count_arrays(arrays(july), count_arrays(arrays(february))).columns["dep_delay"]
+
+    calm = drift.among_days(delay, expected, current, Alike(values=2.0))
+    wild = drift.among_days(delay, expected, current, Alike(values=3000.0))
+
+    limit = delay.figures["psi"] / 2
+    assert calm.figures["psi_by_chance"] == pytest.approx(
+        2 * delay.figures["psi_by_chance"], rel=0.2
+    )
+    for one, status in ((delay, "open"), (calm, "open"), (wild, "resolved")):
+        found = drift.judge(contract(psi=limit), SUBJECT, (one,), WINDOW, lambda _: [])
+        assert found[0].status == status
+    assert drift.is_beyond(contract(psi=limit), calm)
+    assert not drift.is_beyond(contract(psi=limit), wild)

@@ -8,7 +8,7 @@ import pytest
 
 from loopline.contract.schema import Contract
 from loopline.monitoring import goals
-from loopline.monitoring.findings import Subject
+from loopline.monitoring.findings import Subject, finding_id
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.service import Service
 from loopline.monitoring.windows import Window
@@ -106,7 +106,11 @@ def test_a_judgement_says_on_how_many_labels_of_how_many_predictions() -> None:
         "(majority) has 10.00 EUR on the same rows."
     )
     assert (found.rows, found.labels, found.window) == (1000, 250, WINDOW.text)
-    assert found.evidence == {"metrics": FOUND.metrics, "baseline": FOUND.baseline_metrics}
+    assert found.evidence == {
+        "metrics": FOUND.metrics,
+        "baseline": FOUND.baseline_metrics,
+        "margin": None,
+    }
 
 
 def test_goals_of_the_service_are_judged_on_its_requests_alone() -> None:
@@ -172,3 +176,41 @@ def test_the_same_cause_has_the_same_name_each_time() -> None:
     [other] = goals.of_labels(contract(), replace(SUBJECT, version=4), FOUND)
 
     assert first.id == later.id != other.id
+
+
+@pytest.mark.parametrize(
+    ("value", "is_open", "status"),
+    [
+        (0.60, False, "open"),
+        (0.62, False, "resolved"),  # missed, and chance may be why
+        (0.62, True, "open"),
+        (0.66, False, "resolved"),
+        (0.66, True, "open"),  # kept, and chance may be why
+        (0.70, True, "resolved"),
+    ],
+)
+def test_near_its_limit_a_goal_stays_as_it_was(value: float, is_open: bool, status: str) -> None:
+    asked = contract({"metric": "roc_auc", "at_least": 0.65})
+    found = replace(FOUND, metrics={"roc_auc": value}, margins={"roc_auc at_least": 0.04})
+    name = finding_id("credit", "production", 3, "goal", "roc_auc")
+
+    [judged] = goals.of_labels(asked, SUBJECT, found, {name} if is_open else ())
+
+    assert judged.status == status
+    assert judged.evidence["margin"] == 0.04
+    unsure = "Over parts of that time it moves by 0.04 (95 %), which is not "
+    assert (unsure in judged.message) == (value in (0.62, 0.66))
+
+
+def test_a_fairness_rule_near_its_limit_stays_as_it_was() -> None:
+    rule = {"by": "sex", "metric": "recall", "ratio_at_least": 0.8}
+    groups = [{"group": name, "rows": 600, "figure": 0.5, "judged": True} for name in "ab"]
+    measured = {"by": "sex", "metric": "recall", "ratio": 0.78, "difference": 0.1, "groups": groups}
+    found = replace(FOUND, fairness=(measured,), margins={"recall by sex": 0.05})
+    name = finding_id("credit", "production", 3, "fairness", "recall by sex")
+    asked = contract(fairness=(rule,))
+
+    quiet, open_ = (goals.of_labels(asked, SUBJECT, found, ids)[-1] for ids in ((), {name}))
+    [*_, sure] = goals.of_labels(asked, SUBJECT, replace(found, margins={"recall by sex": 0.01}))
+
+    assert (quiet.status, open_.status, sure.status) == ("resolved", "open", "open")

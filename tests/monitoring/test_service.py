@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import count_column
 from loopline.monitoring import goals, service
-from loopline.monitoring.findings import Subject
+from loopline.monitoring.findings import Subject, finding_id
 from loopline.monitoring.hours import ERRORS, LATENCY, NOTES
 from loopline.monitoring.windows import Window
 
@@ -74,6 +75,46 @@ def test_goals_about_the_service_are_judged_by_its_figures() -> None:
         "2013-05-15 08:00; the goal is at most 25 ms."
     )
     assert (failing.status, failing.value) == ("resolved", pytest.approx(2 / 502))
+
+
+@pytest.mark.parametrize(
+    ("failed", "is_open", "status"),
+    [
+        (30, False, "open"),
+        (12, False, "resolved"),  # 1.2 %, and chance may be why
+        (12, True, "open"),
+        (8, True, "open"),
+        (2, True, "resolved"),
+        (0, True, "resolved"),
+    ],
+)
+def test_errors_near_their_limit_stay_as_they_were(failed: int, is_open: bool, status: str) -> None:
+    promised = contract({"metric": "error_rate", "at_most": "1%"})
+    found = measured([0.001] * (1000 - failed), _503_RuntimeUnavailableError=failed)
+    name = finding_id("flights", "production", 3, "service", "error_rate")
+
+    [judged] = goals.of_service(promised, SUBJECT, found, {name} if is_open else ())
+    by_figure = promised.model_copy(
+        update={"monitor": promised.monitor.model_copy(update={"judge_by": "figure"})}
+    )
+    [plain] = goals.of_service(by_figure, SUBJECT, found, {name} if is_open else ())
+
+    assert judged.status == status
+    assert plain.status == ("open" if failed > 10 else "resolved")
+
+
+def test_figures_of_the_service_have_their_intervals() -> None:
+    seconds = np.random.default_rng(6).lognormal(-7, 0.5, 2000)
+
+    found = measured(seconds.tolist(), _503_RuntimeUnavailableError=40)
+
+    low, high = found.spread["error_rate"]
+    exact = stats.binomtest(40, 2040).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((exact.low, exact.high))
+    low, high = found.spread["latency_p95"]
+    # The 1,881st and the 1,919th of 2,000: 1,900 less and plus 1.96 times the root of 95.
+    order = np.sort(seconds)
+    assert (low, high) == pytest.approx((order[1880], order[1919]), rel=0.006)
 
 
 def test_what_servers_note_of_themselves_is_a_finding_that_says_what_was_not_kept() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import Profile
 from loopline.model.signature import Input, Signature
-from loopline.monitoring import hours, labels, performance, settled, tallied
+from loopline.monitoring import certainty, hours, labels, performance, settled, tallied
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import OUTCOMES
 from loopline.monitoring.reference import Reference
@@ -294,6 +294,22 @@ def test_the_figures_of_counts_are_those_of_the_rows(place: Place) -> None:
     for mine, other in zip(found.calibration, expected.calibration, strict=True):
         assert mine["observed"] == pytest.approx(other["observed"], abs=0.05)
     assert found.worse_since == expected.worse_since
+    pieces = certainty.pieces(found.window)
+    asked = (contract(), REFERENCE)
+    margins = certainty.margins(
+        contract(),
+        found,
+        tallied.without_each(*asked, place.database, "dev", found.window, pieces),
+    )
+    of_rows = certainty.margins(
+        contract(), expected, performance.without_each(*asked, rows, found.window, pieces)
+    )
+    assert margins.keys() == {
+        "roc_auc at_least",
+        "recall by housing",
+        "cost_per_prediction by married",
+    }
+    assert margins == pytest.approx(of_rows, rel=0.05)
 
 
 def test_what_counts_do_not_hold_is_read_from_rows() -> None:

@@ -352,6 +352,11 @@ class Monitor(_Part):
     )
     minimum_rows: int = Field(200, ge=1, description="No drift is judged on fewer predictions.")
     minimum_labels: int = Field(500, ge=1, description="No goal is judged on fewer labels.")
+    judge_by: Literal["interval", "figure"] = Field(
+        "interval",
+        description="A finding opens when the whole 95 % interval of a figure misses its limit, "
+        "and passes when all of it keeps it; or both as soon as the figure itself does.",
+    )
     quiet: QuietHours | None = Field(
         None,
         description="Alerts wait in these hours, `22:00-07:00 Europe/Berlin`; urgent ones do not.",

@@ -2,21 +2,26 @@
 
 The reference is the profile stored with the model version, never last week's traffic: a model that
 drifts slowly would drag its own yardstick along. Every figure comes from counts, by the hour of the
-event, so a month of any traffic is the sum of a few hundred small rows.
+event, so a month of any traffic is the sum of a few hundred small rows. Near its limit a figure
+crosses it to and fro, so a column has drifted when the whole interval is beyond it, and is back
+when all of it lies within, unless the contract says `judge_by: figure`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from loopline.contract.schema import Contract
 from loopline.contract.when import parse_when
 from loopline.counts import statistics
 from loopline.counts.kernel import ColumnCounts
+from loopline.monitoring import alike
+from loopline.monitoring.alike import ALONE, Alike
 from loopline.monitoring.findings import Finding, Subject, spell
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS, Counts
 from loopline.monitoring.reference import Reference
+from loopline.monitoring.service import wilson
 from loopline.monitoring.windows import Window
 
 _RULED = {
@@ -45,6 +50,10 @@ class Drift:
     """How far a figure may be from that of the values themselves, where it is not exact."""
     against: str = "training"
     """The reference: the version's own rows, or the season of the contract."""
+    alike: Alike = ALONE
+    """How alike rows of one day were in the weeks before; looked at where it matters."""
+    margin: float = 0.0
+    """How far the part of the PSI beyond chance may be off (95 %)."""
 
 
 def rows(counted: Mapping[tuple[str, str], Counts], kind: str = "whole") -> int:
@@ -67,7 +76,7 @@ def _measure(column: str, kind: str, expected: ColumnCounts, current: ColumnCoun
     found = statistics.drift(expected, current)
     figures = {
         "psi": found.psi,
-        "psi_by_chance": _by_chance(expected, current),
+        "psi_by_chance": found.psi_by_chance,
         "jensen_shannon": found.jensen_shannon,
         "missing_rate": found.missing_rate,
         "reference_missing_rate": found.reference_missing_rate,
@@ -80,12 +89,26 @@ def _measure(column: str, kind: str, expected: ColumnCounts, current: ColumnCoun
         bounds["ks"] = found.ks_bound
     else:
         figures["new_category_rate"] = found.new_rate
-    return Drift(column, kind, found.rows, figures, bounds)
+    one = Drift(column, kind, found.rows, figures, bounds)
+    return among_days(one, expected, current, ALONE)
 
 
-def _by_chance(expected: ColumnCounts, current: ColumnCounts) -> float:
-    """Return the PSI to expect without drift: a chi-square over the rows (Yurdakul, 2018)."""
-    return statistics.psi_by_chance(*statistics.binned(expected, current))
+def among_days(one: Drift, expected: ColumnCounts, current: ColumnCounts, known: Alike) -> Drift:
+    """Return a column's drift with what chance makes of it where rows of a day are alike."""
+    silent = bool(expected.missing or current.missing)
+    found = alike.beyond(*statistics.binned(expected, current), silent=silent, alike=known)
+    figures = {**one.figures, "psi_by_chance": found.by_chance, "p_value": found.p_value}
+    return replace(one, figures=figures, alike=known, margin=found.margin)
+
+
+def is_beyond(contract: Contract, one: Drift) -> bool:
+    """Return whether a column is above one of its limits, as far as rows alone say."""
+    limits = _limits(contract, one.kind)
+    return any(
+        _is_more_than_chance(one, metric, limit)
+        for metric, limit in limits.items()
+        if metric in one.figures
+    )
 
 
 def worst(drifted: tuple[Drift, ...]) -> dict[str, tuple[str, float]]:
@@ -108,45 +131,94 @@ def judge(
     drifted: tuple[Drift, ...],
     window: Window,
     new_values: Callable[[str], list[str]],
+    opened: Collection[str] = (),
 ) -> list[Finding]:
     """Judge each column by the contract's drift limits, and by what its rules say of drift.
 
-    `new_values` finds examples of a category's values that the reference does not have.
+    `new_values` finds examples of a category's values that the reference does not have; `opened`
+    are the columns that are in an open finding.
     """
+    by_interval = contract.monitor.judge_by == "interval"
     return [
-        _judge(subject, one, _limits(contract, one.kind), window, new_values) for one in drifted
+        _judge(
+            subject,
+            one,
+            _compared(contract, one, by_interval=by_interval),
+            window,
+            new_values,
+            is_open=by_interval and one.column in opened,
+        )
+        for one in drifted
     ]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One figure beside its limit."""
+
+    value: float
+    limit: float
+    is_beyond: bool
+    """Its whole interval is, and by more than chance."""
+    is_within: bool
+    """Its whole interval is."""
+
+
+def _compared(contract: Contract, one: Drift, *, by_interval: bool) -> dict[str, _Compared]:
+    found = {}
+    for metric, limit in _limits(contract, one.kind).items():
+        if metric in one.figures:
+            value, margin = one.figures[metric], _margin(one, metric) if by_interval else 0.0
+            found[metric] = _Compared(
+                value,
+                limit,
+                _is_more_than_chance(one, metric, limit + margin),
+                value - _by_chance(one, metric) <= max(limit - margin, 0.0),
+            )
+    return found
+
+
+def _margin(one: Drift, metric: str) -> float:
+    """Return how far a figure may be off (95 %); 0 of those whose chance is not known."""
+    if metric == "psi":
+        return one.margin
+    if metric not in ("missing_rate", "new_category_rate") or not one.rows:
+        return 0.0
+    effect = one.alike.missing if metric == "missing_rate" else one.alike.values
+    low, high = wilson(one.figures[metric], one.rows / effect)
+    return (high - low) / 2
 
 
 def _judge(
     subject: Subject,
     one: Drift,
-    limits: dict[str, float],
+    compared: dict[str, _Compared],
     window: Window,
     new_values: Callable[[str], list[str]],
+    *,
+    is_open: bool,
 ) -> Finding:
-    compared = {
-        metric: (one.figures[metric], limit)
-        for metric, limit in limits.items()
-        if metric in one.figures
-    }
-    passed = {
-        metric: pair
-        for metric, pair in compared.items()
-        if _is_more_than_chance(one, metric, pair[1])
-    }
+    passed = {metric: each for metric, each in compared.items() if each.is_beyond}
+    stays = is_open and not passed and not all(each.is_within for each in compared.values())
     told = ", ".join(
-        f"{metric} {spell(metric, value)} (limit {spell(metric, limit)})"
-        for metric, (value, limit) in (passed or compared).items()
+        f"{metric} {spell(metric, each.value)} (limit {spell(metric, each.limit)})"
+        for metric, each in (passed or compared).items()
     )
-    metric = max(passed or compared, key=lambda name: _excess(*compared[name]), default="psi")
-    value, limit = compared.get(metric, (one.figures["psi"], 0.0))
-    state = "has drifted" if passed else "is like its reference"
+    known = passed or compared
+    metric = max(
+        known, key=lambda name: _excess(known[name].value, known[name].limit), default="psi"
+    )
+    value, limit = one.figures["psi"], 0.0
+    if metric in compared:
+        value, limit = compared[metric].value, compared[metric].limit
+    state = "has drifted" if passed or stays else "is like its reference"
     evidence: dict[str, Any] = {
         "kind": one.kind,
         "figures": one.figures,
         "bounds": one.bounds,
         "against": one.against,
+        "margin": one.margin,
+        "alike": asdict(one.alike),
     }
     if passed and one.figures.get("new_category_rate"):
         evidence["new_values"] = new_values(one.column)
@@ -154,10 +226,12 @@ def _judge(
     missing, usual = one.figures["missing_rate"], one.figures["reference_missing_rate"]
     if passed and "missing_rate" not in passed and missing - usual >= _SILENT:
         told += f"; missing are {missing:.1%}, and {usual:.1%} of the reference"
+    if stays:
+        told += "; not convincingly back"
     return subject.judge(
         "drift",
         one.column,
-        holds=not passed,
+        holds=not passed and not stays,
         metric=metric,
         value=value,
         limit=limit,
@@ -170,13 +244,16 @@ def _judge(
     )
 
 
+def _by_chance(one: Drift, metric: str) -> float:
+    return one.figures["psi_by_chance"] if metric.endswith("psi") else 0.0
+
+
 def _is_more_than_chance(one: Drift, metric: str, limit: float) -> bool:
     """Return whether a figure is above its limit, and by more than chance makes of it."""
     value = one.figures[metric.removeprefix("prediction_")]
     if metric in ("missing_rate", "new_category_rate"):
         return value > limit
-    by_chance = one.figures["psi_by_chance"] if metric.endswith("psi") else 0.0
-    return value - by_chance > limit and one.figures["p_value"] < statistics.CHANCE
+    return value - _by_chance(one, metric) > limit and one.figures["p_value"] < statistics.CHANCE
 
 
 def _limits(contract: Contract, kind: str) -> dict[str, float]:

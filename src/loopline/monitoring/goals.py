@@ -1,17 +1,20 @@
 """The contract's goals and fairness rules, judged on live figures.
 
 The conditions are the gate's own (`evaluation/gates.py`): what kept a version out of production is
-what takes it out again.
+what takes it out again. Near its limit a figure crosses it to and fro by chance alone, so a finding
+opens and passes by the whole interval (`certainty.py`), unless the contract says
+`judge_by: figure`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from loopline.contract.metrics import METRICS
 from loopline.contract.schema import Contract, Fairness, Goal
 from loopline.counts.pairs import spelled
 from loopline.evaluation.gates import RELATIONS, holds, limit
-from loopline.monitoring.findings import Finding, Subject, spell
+from loopline.monitoring import certainty
+from loopline.monitoring.findings import Finding, Subject, finding_id, spell
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.service import Service
 
@@ -30,15 +33,20 @@ def promised(contract: Contract) -> dict[str, set[str]]:
     }
 
 
-def of_labels(contract: Contract, subject: Subject, found: Performance) -> list[Finding]:
-    """Judge the goals and fairness rules that rest on labels."""
+def of_labels(
+    contract: Contract, subject: Subject, found: Performance, opened: Collection[str] = ()
+) -> list[Finding]:
+    """Judge the goals and fairness rules that rest on labels.
+
+    `opened` are the ids of the findings that are open: one that chance may explain stays so.
+    """
     judged = [
-        _goal(contract, subject, found, goal)
+        _goal(contract, subject, found, goal, opened)
         for goal in contract.goals
         if not METRICS[goal.metric].service
     ]
     judged += [
-        _fairness(subject, found, rule, measured)
+        _fairness(subject, found, rule, measured, opened)
         for rule in contract.fairness
         for measured in found.fairness
         if (measured["by"], measured["metric"]) == (rule.by, rule.metric)
@@ -46,8 +54,10 @@ def of_labels(contract: Contract, subject: Subject, found: Performance) -> list[
     return [finding for finding in judged if finding is not None]
 
 
-def of_service(contract: Contract, subject: Subject, found: Service) -> list[Finding]:
-    """Judge the goals about latency and errors."""
+def of_service(
+    contract: Contract, subject: Subject, found: Service, opened: Collection[str] = ()
+) -> list[Finding]:
+    """Judge the goals about latency and errors; `opened` as for labels."""
     figures = found.figures
     judged = []
     for goal in contract.goals:
@@ -60,6 +70,13 @@ def of_service(contract: Contract, subject: Subject, found: Service) -> list[Fin
             f"requests, {found.window}; the goal is {RELATIONS[condition]} "
             f"{spell(goal.metric, needed)}."
         )
+        is_open = _is_open(subject, "service", goal.metric, opened)
+        short = certainty.missed_by(condition, value, float(needed))
+        good = holds(condition, value, needed)
+        if contract.monitor.judge_by == "interval" and value > 0:
+            good = certainty.holds(
+                short, found.margin(goal.metric, short), is_open=is_open, is_good=good
+            )
         facts = {
             "metric": goal.metric,
             "value": value,
@@ -70,12 +87,22 @@ def of_service(contract: Contract, subject: Subject, found: Service) -> list[Fin
             "message": told,
             "evidence": {"figures": figures, "errors": found.errors},
         }
-        good = holds(condition, value, needed)
         judged.append(subject.judge("service", goal.metric, holds=good, **facts))
     return judged
 
 
-def _goal(contract: Contract, subject: Subject, found: Performance, goal: Goal) -> Finding | None:
+def _is_open(subject: Subject, kind: str, what: str, opened: Collection[str]) -> bool:
+    name = finding_id(subject.project, subject.environment, subject.version, kind, what)
+    return name in opened
+
+
+def _goal(
+    contract: Contract,
+    subject: Subject,
+    found: Performance,
+    goal: Goal,
+    opened: Collection[str],
+) -> Finding | None:
     metric = goal.metric
     [(condition, amount)] = goal.conditions.items()
     value, baseline = found.metrics.get(metric), found.baseline_metrics.get(metric)
@@ -89,38 +116,60 @@ def _goal(contract: Contract, subject: Subject, found: Performance, goal: Goal) 
             f"{RELATIONS[condition]} {amount}, and the baseline ({found.baseline}) has "
             f"{spell(metric, baseline, currency)} on the same rows."
         )
+    name = f"{metric} {condition}"
+    is_open = _is_open(subject, "goal", metric, opened)
+    short = certainty.missed_by(condition, value, needed)
     return subject.judge(
         "goal",
         metric,
-        holds=holds(condition, value, needed),
+        holds=certainty.holds(
+            short,
+            found.margins.get(name),
+            is_open=is_open,
+            is_good=holds(condition, value, needed),
+        ),
         **_facts(found, metric, value, needed),
         message=f"{metric} of {subject.name} is {spell(metric, value, currency)} {_on(found)}; the "
-        f"goal is {asked}",
-        evidence={"metrics": found.metrics, "baseline": found.baseline_metrics},
+        f"goal is {asked}{certainty.told(found.margins, name, short, is_open=is_open)}",
+        evidence={
+            "metrics": found.metrics,
+            "baseline": found.baseline_metrics,
+            "margin": found.margins.get(name),
+        },
     )
 
 
 def _fairness(
-    subject: Subject, found: Performance, rule: Fairness, measured: Mapping[str, Any]
+    subject: Subject,
+    found: Performance,
+    rule: Fairness,
+    measured: Mapping[str, Any],
+    opened: Collection[str],
 ) -> Finding | None:
-    key, condition, needed = "difference", "at_most", rule.difference_at_most
-    if rule.ratio_at_least is not None:
-        key, condition, needed = "ratio", "at_least", rule.ratio_at_least
+    key, condition, needed = certainty.of_rule(rule)
     value = measured[key]
-    if value is None or needed is None:  # fewer than two groups are large enough
+    if value is None:  # fewer than two groups are large enough
         return None
     what = f"{rule.metric} by {rule.by}"
     groups = ", ".join(
         f"{group['group']} {group['figure']:.3g}" for group in measured["groups"] if group["judged"]
     )
+    is_open = _is_open(subject, "fairness", what, opened)
+    short = certainty.missed_by(condition, value, needed)
     return subject.judge(
         "fairness",
         what,
-        holds=holds(condition, value, needed),
+        holds=certainty.holds(
+            short,
+            found.margins.get(what),
+            is_open=is_open,
+            is_good=holds(condition, value, needed),
+        ),
         **_facts(found, rule.metric, value, needed),
         message=f"{what} of {subject.name} is {groups} {_on(found)}: a {key} of {value:.3g}, and "
-        f"the rule is {RELATIONS[condition]} {needed:g}.",
-        evidence={"groups": measured["groups"]},
+        f"the rule is {RELATIONS[condition]} {needed:g}."
+        f"{certainty.told(found.margins, what, short, is_open=is_open)}",
+        evidence={"groups": measured["groups"], "margin": found.margins.get(what)},
     )
 
 

@@ -52,6 +52,8 @@ class Performance:
     """The hour at which the answers began to be worse, where they did so at one."""
     bounds: Mapping[str, float] = field(default_factory=dict)
     """How far a figure may be from that of the rows themselves, where it came out of cells."""
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """How sure each promise is judged: `certainty.py`'s name of it to half of its interval."""
 
     @property
     def coverage(self) -> float:
@@ -98,6 +100,27 @@ def measure(
         return None
     figures = _figures(contract, reference, frame[known], truth[known], found, rows_there)
     return replace(figures, worse_since=_worse_since(contract, reference, inside, found))
+
+
+def without_each(
+    contract: Contract,
+    reference: Reference,
+    rows: pl.LazyFrame,
+    window: Window,
+    pieces: list[Window],
+) -> list[Performance]:
+    """Return the figures of a window without each of its pieces in turn, where any are left."""
+    labelled = rows.filter(_span([window]) & pl.col(TRUTH).is_not_null())
+    frame = labelled.sort("prediction_id").collect()
+    truth = labels.truth(frame[TRUTH], reference.signature)
+    hour = (frame["event_time"].dt.epoch("us") // HOUR).to_numpy()
+    found = []
+    for piece in pieces:
+        left = np.flatnonzero(np.isfinite(truth) & ((hour < piece.first) | (hour >= piece.last)))
+        if len(left):
+            part = _figures(contract, reference, frame[left], truth[left], window, len(left))
+            found.append(part)
+    return found
 
 
 def _worse_since(

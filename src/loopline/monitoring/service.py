@@ -12,6 +12,7 @@ from loopline.monitoring.windows import Window
 from loopline.serving.log import LOG_LOST, RELEASE_REFUSED
 
 _SERVER_ERROR = 500
+_Z = 1.959964
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -34,6 +35,16 @@ class Service:
     """What servers said of themselves, by the names that rules use, to how often."""
     texts: tuple[str, ...] = ()
     """Why releases could not be used."""
+    spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Each figure's 95 % interval: latencies between order statistics, errors by Wilson, 1927."""
+
+    def margin(self, name: str, short: float) -> float | None:
+        """Return how far a figure may be towards its limit, which it misses by `short`."""
+        if name not in self.spread:
+            return None
+        low, high = self.spread[name]
+        value = self.figures[name]
+        return value - low if short > 0 else high - value
 
     @property
     def error_rate(self) -> float:
@@ -54,26 +65,52 @@ def measure(counted: Mapping[tuple[str, str], Counts], window: Window) -> Servic
     assert isinstance(errors, Counter)  # noqa: S101 - what is stored in this slice
     by_status = [(int(name.split()[0]), number) for name, number in errors.items()]
     latency: dict[str, float] = {}
+    spread: dict[str, tuple[float, float]] = {}
     answered = 0
     if isinstance(latencies, ColumnCounts):
         answered = latencies.rows
         found = zip(_SHARES, quantiles(latencies, list(_SHARES.values())), strict=True)
         latency = {share: seconds for share, seconds in found if seconds is not None}
+        spread = _between(latencies, answered)
     notes = counted.get((NOTES, ""), Counter())
     assert isinstance(notes, Counter)  # noqa: S101 - as above
     noted = dict.fromkeys((LOG_LOST, RELEASE_REFUSED), 0)
     for name, number in notes.items():
         noted[name.split(" ", 1)[0]] += number
+    failed = sum(number for status, number in by_status if status >= _SERVER_ERROR)
+    requests = answered + errors.total()
+    if requests:
+        spread["error_rate"] = wilson(failed / requests, requests)
     return Service(
         window=window,
-        requests=answered + errors.total(),
-        failed=sum(number for status, number in by_status if status >= _SERVER_ERROR),
+        requests=requests,
+        failed=failed,
         refused=sum(number for status, number in by_status if status < _SERVER_ERROR),
         errors=dict(errors),
         latency=latency,
         notes=noted,
         texts=tuple(sorted(name.partition(" ")[2] for name in notes if " " in name)),
+        spread=spread,
     )
+
+
+def _between(latencies: ColumnCounts, answered: int) -> dict[str, tuple[float, float]]:
+    """Return between which order statistics each latency lies (David and Nagaraja, 2003)."""
+    found = {}
+    for name, share in _SHARES.items():
+        off = _Z * (share * (1 - share) / answered) ** 0.5
+        low, high = quantiles(latencies, [max(share - off, 0.0), min(share + off, 1.0)])
+        if low is not None and high is not None:
+            found[f"latency_{name}"] = (low, high)
+    return found
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Return the 95 % interval of a share of so many (Wilson, 1927)."""
+    square = _Z**2 / count
+    middle = (share + square / 2) / (1 + square)
+    off = _Z * (share * (1 - share) / count + square / (4 * count)) ** 0.5 / (1 + square)
+    return max(middle - off, 0.0), min(middle + off, 1.0)
 
 
 def judge(subject: Subject, found: Service) -> list[Finding]:

@@ -1,15 +1,18 @@
 """Everything about one version where it serves: drift, service, goals, and what rules may name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
 
 from loopline.contract.schema import Contract
+from loopline.counts.kernel import ColumnCounts
 from loopline.data.multivariate import Apart
 from loopline.monitoring import (
+    alike,
     causes,
+    certainty,
     drift,
     drivers,
     estimation,
@@ -23,12 +26,14 @@ from loopline.monitoring import (
     service,
     tallied,
 )
+from loopline.monitoring.alike import ALONE, Alike
 from loopline.monitoring.causes import Context
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.explaining import Explaining
 from loopline.monitoring.findings import OPEN, Finding, Subject
 from loopline.monitoring.held import Compared, Estimates, Held, compare, stretches
+from loopline.monitoring.hours import INPUT, OUTPUT
 from loopline.monitoring.labels import Labels
 from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
@@ -113,6 +118,7 @@ class Survey:
         self._tables = tables
         self._database = database
         self._judged: dict[tuple[str, int], tuple[object, Performance | None]] = {}
+        self._alike: dict[tuple[str, int, str, str], tuple[int, Alike]] = {}
         self._ledger = ledger
         self._quality = quality.Known()
         self._read: tuple[datetime, list[Event]] | None = None
@@ -133,29 +139,32 @@ class Survey:
         `opened` are the findings open until now, by id.
         """
         contract, version = self._contract, served.version
+        subject = Subject(contract.project, environment, version, now)
         window = current(now, contract.monitor.window)
         counted = hours.total(self._database, contract.project, environment, version, window)
         rows = drift.rows(counted)
-        usual, drifted = self._drift(environment, reference, counted, window)
+        known_open = opened or {}
+        drifting = _drifting(known_open, subject)
+        usual, drifted = self._drift(environment, reference, counted, window, drifting)
         served_so = service.measure(counted, window)
         performed = self._perform(environment, reference, known, window)
         estimated = self._stated(
             environment, version, self._estimate(environment, reference, counted, window), now
         )
-        subject = Subject(contract.project, environment, version, now)
         judged = drift.judge(
             contract,
             subject,
             drifted,
             window,
             lambda column: self._new_values(environment, usual, window, column),
+            drifting,
         )
         explaining = Explaining(contract, self._database, self._lazy, environment, usual)
         is_drifting = any(one.status == OPEN for one in judged)
         judged = causes.gather(
             judged,
             Context(
-                known=opened or {},
+                known=known_open,
                 explain=lambda column: explaining.drift(column, window),
                 importances=reference.importances,
                 events=self._events(now),
@@ -176,11 +185,11 @@ class Survey:
         )
         judged += service.judge(subject, served_so)
         if served_so.requests >= contract.monitor.minimum_rows:
-            judged += goals.of_service(contract, subject, served_so)
+            judged += goals.of_service(contract, subject, served_so, known_open)
         if performed is not None:
             judged += [
                 explaining.goal(finding, performed, drifted)
-                for finding in goals.of_labels(contract, subject, performed)
+                for finding in goals.of_labels(contract, subject, performed, known_open)
             ]
         return Watched(
             environment=environment,
@@ -214,25 +223,70 @@ class Survey:
         reference: Reference,
         counted: Mapping[tuple[str, str], hours.Counts],
         window: Window,
+        drifting: Collection[str],
     ) -> tuple[Reference, tuple[Drift, ...]]:
         """Return what the window was compared with, and how far each column is from it."""
         monitor = self._contract.monitor
         if drift.rows(counted) < monitor.minimum_rows:
             return reference, ()
-        if monitor.reference == "training":
-            return reference, drift.measure(reference, counted)
-        usual, columns = seasonal(
-            self._database,
-            self._contract.project,
-            environment,
-            reference,
-            monitor,
-            window,
-        )
+        usual, columns = reference, frozenset[str]()
+        if monitor.reference != "training":
+            usual, columns = seasonal(
+                self._database,
+                self._contract.project,
+                environment,
+                reference,
+                monitor,
+                window,
+            )
         return usual, tuple(
-            replace(one, against=monitor.reference) if one.column in columns else one
+            self._among_days(
+                environment,
+                usual,
+                counted,
+                window,
+                replace(one, against=monitor.reference) if one.column in columns else one,
+                is_open=one.column in drifting,
+            )
             for one in drift.measure(usual, counted)
         )
+
+    def _among_days(
+        self,
+        environment: str,
+        usual: Reference,
+        counted: Mapping[tuple[str, str], hours.Counts],
+        window: Window,
+        one: Drift,
+        *,
+        is_open: bool,
+    ) -> Drift:
+        """Return a column's drift beside the chance among days, where rows alone call it drift.
+
+        Nothing else needs the weeks before; they are read once a day.
+        """
+        if not is_open and not drift.is_beyond(self._contract, one):
+            return one
+        kind = OUTPUT if one.kind == OUTPUT else INPUT
+        expected, now = usual.profile.columns[one.column], counted[kind, one.column]
+        assert isinstance(now, ColumnCounts)  # noqa: S101 - what drift was measured of
+        place, day = (environment, usual.version, kind, one.column), window.first // 24
+        before = self._alike.get(place)
+        if before is None or before[0] != day:
+            series = hours.series(
+                self._database,
+                self._contract.project,
+                environment,
+                usual.version,
+                alike.before(window),
+                (kind, one.column),
+            )
+            earlier = {
+                hour: each for hour, each in series.items() if isinstance(each, ColumnCounts)
+            }
+            found = alike.measure(expected, earlier, window.first) if earlier else ALONE
+            before = self._alike[place] = (day, found)
+        return drift.among_days(one, expected, now, before[1])
 
     def _events(self, now: datetime) -> list[Event]:
         """Return what a finding may coincide with; read once a look."""
@@ -350,6 +404,8 @@ class Survey:
         before = self._judged.get(place)
         if before is None or before[0] != state:
             found = self._measure(environment, reference, known, earlier(window))
+            if found is not None and self._contract.monitor.judge_by == "interval":
+                found = self._with_margins(environment, reference, known, found)
             before = self._judged[place] = (state, found)
         return before[1]
 
@@ -376,6 +432,20 @@ class Survey:
                 found.append(compare(*place, real, expected))
         return tuple(reversed(found))
 
+    def _with_margins(
+        self, environment: str, reference: Reference, known: Labels, found: Performance
+    ) -> Performance:
+        """Return figures with how sure each promise is judged by them."""
+        contract, pieces = self._contract, certainty.pieces(found.window)
+        if self._is_settled and tallied.is_enough(contract, reference):
+            without = tallied.without_each(
+                contract, reference, self._database, environment, found.window, pieces
+            )
+        else:
+            rows = known.join(self._rows(environment, reference.version))
+            without = performance.without_each(contract, reference, rows, found.window, pieces)
+        return replace(found, margins=certainty.margins(contract, found, without))
+
     def _measure(
         self, environment: str, reference: Reference, known: Labels, windows: list[Window]
     ) -> Performance | None:
@@ -384,3 +454,14 @@ class Survey:
             return tallied.measure(contract, reference, self._database, environment, windows)
         rows = known.join(self._rows(environment, reference.version))
         return performance.measure(contract, reference, rows, windows)
+
+
+def _drifting(opened: Mapping[str, Finding], subject: Subject) -> frozenset[str]:
+    """Return the columns of a version that are in an open finding of drift."""
+    place = ("drift", subject.environment, subject.version)
+    return frozenset(
+        column
+        for one in opened.values()
+        if (one.kind, one.environment, one.version) == place
+        for column in (one.subject, *one.columns)
+    )

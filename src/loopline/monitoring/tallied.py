@@ -70,6 +70,28 @@ def measure(
     return _figures(contract, reference, known, rows, window, by_hour)
 
 
+def without_each(
+    contract: Contract,
+    reference: Reference,
+    database: Database,
+    environment: str,
+    window: Window,
+    pieces: list[Window],
+) -> list[Performance]:
+    """Return the figures of a window without each of its pieces in turn, where any are left."""
+    place = (database, contract.project, environment, reference.version)
+    parts = [hours.total(*place, piece, outcomes=True) for piece in pieces]
+    found = []
+    for left_out in range(len(parts)):
+        known: dict[tuple[str, str], Counts] = {}
+        for number, part in enumerate(parts):
+            if number != left_out:
+                known |= {key: hours.plus(known.get(key), each) for key, each in part.items()}
+        if known:
+            found.append(_figures(contract, reference, known, 0, window, {}))
+    return found
+
+
 def _figures(
     contract: Contract,
     reference: Reference,
