@@ -10,6 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from loopline.compute.threads import Threads
 from loopline.counts import arrow, saved
@@ -147,7 +149,7 @@ def test_one_thread_several_and_spark_count_the_same_bytes(
     assert there[0].types == {
         "spread": "number", "lost": "number", "flag": "boolean", "day": "time", "moment": "time",
         "word": "category", "code": "category", "note": "text",
-        "whole": "integer" if kind == "parquet" else "number",
+        "whole": "integer",
     }  # fmt: skip
     infinite = sum(1 for n in range(0, rows["a"], 9) if n // 9 % 8 == 1)
     if kind == "parquet":
@@ -187,6 +189,94 @@ def test_a_query_is_profiled_as_its_rows(tmp_path: Path) -> None:
     assert found.profile == profiled(tmp_path, "t.parquet")[0].profile
     with pytest.raises(SourceError, match="Say with --query what to ask it"):
         profiled(tmp_path, "sqlite:///t.db")
+
+
+_LETTERS = st.text("abcdefgÄß漢 -'\",;|\t", min_size=1, max_size=12).filter(
+    lambda text: text.strip() not in {"", "-", "--"}
+)
+_NUMBERS = st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, 5.0, 1e300, 5e-324])
+_MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pl.DataFrame:
+    """Tables of any values that every kind of file can write, some of them missing."""
+    rows = draw(st.integers(2, 30))
+
+    def column(values: st.SearchStrategy[Any], first: Any, kind: Any) -> pl.Series:
+        # The first says what the column is: CSV has no types, and a gap is none of any.
+        rest = st.lists(values | st.none(), min_size=rows - 1, max_size=rows - 1)
+        return pl.Series([first, *draw(rest)], dtype=kind)
+
+    return pl.DataFrame(
+        {
+            "number": column(_NUMBERS, 0.5, pl.Float64),
+            "whole": column(st.integers(-(10**17), 10**17), 3, pl.Int64),
+            "flag": column(st.booleans(), True, pl.Boolean),
+            "day": column(st.dates(date(1900, 1, 1), date(2200, 1, 1)), date(2000, 1, 2), pl.Date),
+            "moment": column(_MOMENTS, datetime(2000, 1, 2, 3), pl.Datetime("us")),
+            "word": column(_LETTERS, "abc", pl.String),
+        }
+    )
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tables())
+def test_the_same_rows_have_the_same_profile_in_whatever_kind_of_file(
+    tmp_path: Path, table: pl.DataFrame
+) -> None:
+    kinds = ["parquet", "csv", "arrow"]
+    if table["number"].drop_nulls().is_finite().all():  # JSON writes no other
+        kinds.append("jsonl")
+    expected, *found = (
+        profiled(tmp_path, write(table, tmp_path / f"t.{kind}"))[0] for kind in kinds
+    )
+
+    for kind, each in zip(kinds[1:], found, strict=True):
+        assert each.types == expected.types, kind
+        assert each.profile == expected.profile, kind
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "Infinity", "-INF", "+inf", "1e999"])
+def test_an_infinite_number_is_one_in_csv_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(f"x\n1.5\n{text}\nNaN\nnan\n2.5\nword\n" + "3.5\n" * 999)
+
+    column = profiled(tmp_path, "a.csv")[0].profile.columns["x"]
+
+    low, high = ("-" in text), ("-" not in text)
+    assert (column.low, column.high, column.missing) == (low, high, 3)
+    assert column.named == {"unreadable": 1}  # the word
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (["1", "2", "", "-3"], "integer"),
+        (["1.0", "2.0"], "number"),
+        (["1", "2"] * 70_000 + ["2.5"], "number"),
+        (["1", "2"] * 70_000 + ["2"], "integer"),
+        (["007", "012"], "category"),
+        (["True", "true"], "boolean"),
+        (["true", "maybe"], "category"),
+    ],
+)
+def test_what_csv_writes_says_its_type(tmp_path: Path, texts: list[str], kind: str) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{text},1\n" for text in texts))
+
+    assert profiled(tmp_path, "a.csv")[0].types["x"] == kind
+
+
+def test_digits_in_quotes_of_json_are_texts_as_in_parquet(tmp_path: Path) -> None:
+    table = pl.DataFrame({"code": ["1", "2", "NA"] * 50, "day": ["2020-01-01"] * 150})
+    write(table, tmp_path / "a.jsonl")
+    write(table.with_columns(pl.col("day").str.to_date()), tmp_path / "a.parquet")
+
+    lines, parquet = (profiled(tmp_path, f"a.{kind}")[0] for kind in ("jsonl", "parquet"))
+
+    assert lines.types == parquet.types == {"code": "category", "day": "time"}
+    assert lines.profile == parquet.profile
 
 
 def test_texts_that_write_no_number_are_counted_as_unreadable(tmp_path: Path) -> None:

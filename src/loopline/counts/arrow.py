@@ -93,6 +93,8 @@ class Draft:
     named: Mapping[str, int] = field(default_factory=dict)
     is_folded: bool = False
     """Of an open category: whether there were too many values to name them all."""
+    is_whole: bool = True
+    """Of numbers that were read from texts: whether all were written as whole ones."""
 
 
 def type_of(kind: "pa.DataType") -> Type | None:
@@ -154,6 +156,8 @@ class Counter:
         self.grid = grid
         self.unreadable = 0
         """Of the missing ones: texts that write no value of the grid's type."""
+        self.is_whole = True
+        """Whether all numbers read from texts were written as whole ones."""
         self._missing = self._rows = 0
         self._table = None if grid.type in {"category", "boolean"} else kernel.table(SHIFT)
         self._totals = np.zeros(len(CLASSES), np.int64)
@@ -244,7 +248,15 @@ class Counter:
             if self.unreadable:
                 named["unreadable"] = self.unreadable
             return Draft(
-                self.grid, self._rows, self._missing + missing, cells, counts, low, high, named
+                self.grid,
+                self._rows,
+                self._missing + missing,
+                cells,
+                counts,
+                low,
+                high,
+                named,
+                is_whole=self.is_whole,
             )
         named, folded = self._values.named(), self._values.is_folded
         cells = np.flatnonzero(self._values.tail)
@@ -339,6 +351,7 @@ def add(parts: Sequence[Draft]) -> Draft:
         high=sum(part.high for part in parts),
         named=named,
         is_folded=folded,
+        is_whole=all(part.is_whole for part in parts),
     )
     is_open = grid.type == "category" and grid.is_open
     return _folded(total) if is_open and (folded or len(named) > DISTINCT) else total

@@ -108,6 +108,10 @@ class Source(Protocol):
     def is_typed(self) -> bool:
         """Whether its columns have types; else texts, or a block's guess, are yet to be read."""
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether every value is a bare text, whatever it means; else a text is meant as one."""
+
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         """Cut it into pieces that have `columns`."""
 
@@ -219,6 +223,7 @@ class _Parquet:
     group_rows: tuple[int, ...]
     constants: tuple[tuple[str, Any], ...] = ()
     is_typed: bool = True
+    is_bare: bool = False
 
     @classmethod
     def of(cls, file: File, stream: Any) -> "_Parquet":
@@ -260,6 +265,7 @@ class Held:
     held: Sequence[pa.RecordBatch]
     schema: pa.Schema
     is_typed: bool = True
+    is_bare: bool = False
 
     @property
     def rows(self) -> int:
@@ -279,6 +285,7 @@ class _Arrow:
     schema: pa.Schema
     rows: None = None
     is_typed: bool = True
+    is_bare: bool = False
 
     @classmethod
     def of(cls, file: File) -> "_Arrow":
@@ -305,6 +312,7 @@ class _Csv:
     layout: "Layout"
     rows: None = None
     is_typed: bool = False
+    is_bare: bool = True
 
     @classmethod
     def of(cls, file: File, layout: "Layout") -> "_Csv":
@@ -331,6 +339,7 @@ class _Lines:
     schema: pa.Schema
     rows: None = None
     is_typed: bool = False
+    is_bare: bool = False
 
     @classmethod
     def of(cls, file: File, layout: "Layout") -> "_Lines":
@@ -352,6 +361,7 @@ class _Lines:
 class _Query:
     rows: None = None
     is_typed = False
+    is_bare = False
 
     def __init__(self, where: Mapping[str, Any], root: Path, settings: "Settings") -> None:
         from loopline.data.sources.sql import Sql

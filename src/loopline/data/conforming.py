@@ -122,11 +122,22 @@ def alike_but_for_case(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield known, name
 
 
-def convert(frame: pl.DataFrame, types: Mapping[str, str], missing: Sequence[str]) -> Conformed:
-    """Return the columns of `frame` that `types` names as those types, `missing` texts as null."""
+def convert(
+    frame: pl.DataFrame,
+    types: Mapping[str, str],
+    missing: Sequence[str],
+    *,
+    keep_infinite: bool = False,
+) -> Conformed:
+    """Return the columns of `frame` that `types` names as those types, `missing` texts as null.
+
+    An infinite number is no value of a contract's column; with `keep_infinite` it stays.
+    """
     schema = frame.schema
     present = frame.select(_present(schema[name], name, missing) for name in types)
-    typed = present.select(_read(schema[name], name, kind) for name, kind in types.items())
+    typed = present.select(
+        _read(schema[name], name, kind, keep_infinite=keep_infinite) for name, kind in types.items()
+    )
     lost = {
         name: present.get_column(name).is_not_null() & typed.get_column(name).is_null()
         for name in types
@@ -175,7 +186,7 @@ def _present(dtype: pl.DataType, name: str, missing: Sequence[str]) -> pl.Expr:
     return column
 
 
-def _read(dtype: pl.DataType, name: str, kind: str) -> pl.Expr:
+def _read(dtype: pl.DataType, name: str, kind: str, *, keep_infinite: bool = False) -> pl.Expr:
     """Return the stripped column as `kind`, null where it cannot be."""
     column = pl.col(name)
     is_text = _is_text(dtype)
@@ -199,7 +210,7 @@ def _read(dtype: pl.DataType, name: str, kind: str) -> pl.Expr:
             .alias(name)
         )
     number = column.cast(pl.Float64, strict=False)
-    number = pl.when(number.is_finite()).then(number)
+    number = pl.when(number.is_not_nan() if keep_infinite else number.is_finite()).then(number)
     if kind == "number":
         return number.alias(name)
     fits = (number == number.floor()) & (number.abs() < BEYOND_INTEGERS)

@@ -2,11 +2,11 @@
 
 The first rows of the reference fix how each column is counted (its type, its offset, the values
 that a category of very many falls back on); what is compared with it is counted in the same way.
-Parquet, Arrow and Delta come with their types; what CSV, JSON lines and queries mean is concluded
-from their first rows, as for a new project.
+Parquet, Arrow and Delta come with their types, JSON lines and queries with some; what CSV means is
+concluded from its first rows. The same rows have the same profile in whatever kind of file.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,11 +29,17 @@ from loopline.store.files import is_remote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import polars as pl
+
     from loopline.compute.base import Compute
     from loopline.data.multivariate import Apart
 
-_AS_READ: Mapping[Type, str] = {"integer": "number"}
-"""A column that begins with whole numbers may go on with others."""
+_AS_READ: Mapping[Type, str] = {"integer": "number", "category": "text"}
+"""A column that begins with whole numbers may go on with others; texts stay as they stand, and the
+first ones decide whether they are a category."""
+_FRACTION = r"[.eE]"
+_NO_NUMBER = r"(?i)^[+-]?nan$"
+_TRUTHS = {"true", "false"}
 _NESTED = ("[", "{")
 
 
@@ -43,17 +49,54 @@ class Reading:
 
     types: Mapping[str, str]
     missing: tuple[str, ...]
+    is_bare: bool = True
+    """Whether all values are texts (CSV), so that some of them mean that there is none."""
+    whole: frozenset[str] = frozenset()
+    """Columns of numbers whose first ones are whole."""
 
-    def typed(self, batches: Iterable[pa.RecordBatch]) -> tuple[pa.Table, dict[str, int]]:
-        """Return rows in the types they mean, and how many texts of a column mean nothing."""
+    def typed(self, batches: Iterable[pa.RecordBatch]) -> "Typed":
+        """Return rows in the types they mean."""
         import polars as pl
 
         from loopline.data.conforming import convert
 
         frame = pl.from_arrow(pa.Table.from_batches(batches))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
-        found = convert(frame, self.types, self.missing)
-        return found.frame.to_arrow(), {name: len(lost) for name, lost in found.failures.items()}
+        found = convert(frame, self.types, self.missing, keep_infinite=True)
+        as_they_stand = [
+            name
+            for name, kind in self.types.items()
+            if kind == "text" and frame.schema[name] == pl.String
+        ]
+        absent = list(self.missing) if self.is_bare else []
+        table = found.frame.with_columns(
+            pl.when(~frame[name].str.strip_chars().is_in(absent)).then(frame[name]).alias(name)
+            for name in as_they_stand
+        )
+        lost = {
+            name: int((~failed["value"].str.contains(_NO_NUMBER)).sum())
+            for name, failed in found.failures.items()
+        }
+        return Typed(table.to_arrow(), lost, {n for n in self.whole if not _is_whole(frame[n])})
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Rows in the types that they mean."""
+
+    table: pa.Table
+    lost: Mapping[str, int]
+    """Column to how many of its texts mean nothing."""
+    broken: Collection[str]
+    """Columns of `whole` in which a number is written as another."""
+
+
+def _is_whole(series: "pl.Series") -> bool:
+    import polars as pl
+
+    if series.dtype == pl.String:
+        return not series.str.contains(_FRACTION).any()
+    return not series.dtype.is_float() and series.dtype != pl.Decimal
 
 
 @dataclass(frozen=True)
@@ -62,6 +105,7 @@ class Part:
 
     piece: Piece
     is_loose: bool
+    is_bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,11 +143,13 @@ class Counting:
             yield from part.piece.batches(names, self.encoded)
             return
         _check_json(part.piece)
-        table, lost = self.reading.typed(part.piece.batches(names))
-        for name, number in lost.items():
-            if counters is not None:
+        read = self.reading.typed(part.piece.batches(names))
+        if counters is not None:
+            for name, number in read.lost.items():
                 counters[name].unreadable += number
-        yield from table.to_batches()
+            for name in read.broken:
+                counters[name].is_whole = False
+        yield from read.table.to_batches()
 
 
 @dataclass(frozen=True)
@@ -284,7 +330,7 @@ def profile(
             if len(drafts[column]) == _HELD:
                 drafts[column] = [arrow.add(drafts[column])]
     total = {column: arrow.add(parts) for column, parts in drafts.items()}
-    types = {column: draft.grid.type for column, draft in total.items()}
+    types = {column: _type(column, draft, table, work) for column, draft in total.items()}
     kept = None if like is None else like.profile.columns
     counts = {
         column: arrow.settle(draft, None if kept is None else kept[column])
@@ -292,6 +338,18 @@ def profile(
     }
     new = {} if like is None else {column: arrow.new(draft) for column, draft in total.items()}
     return Profiled(name, total[table.names[0]].rows, types, Profile(counts), new)
+
+
+def _type(column: str, draft: Draft, table: _Table, work: Counting) -> Type:
+    """Return the type of a column: whole numbers are of their own where all of them are."""
+    kind = draft.grid.type
+    if kind not in {"number", "integer"}:
+        return kind
+    if work.reading is not None:
+        is_whole = column in work.reading.whole and draft.is_whole
+    else:
+        is_whole = arrow.type_of(table.schema.field(column).type) == "integer"
+    return "integer" if is_whole else "number"
 
 
 _HELD = 64
@@ -324,7 +382,7 @@ def _parts(sources: Sequence[Source], names: Sequence[str]) -> Iterator[Part]:
     for source in sources:
         for piece in source.pieces(names):
             if piece.rows:
-                yield Part(piece, not source.is_typed)
+                yield Part(piece, not source.is_typed, source.is_bare)
 
 
 def _prepare(table: _Table, like: Profiled | None) -> Counting:
@@ -342,7 +400,7 @@ def _prepare(table: _Table, like: Profiled | None) -> Counting:
     if reading is None:
         rows: Any = next(piece.batches(table.names, table.encoded))
     else:
-        rows = reading.typed(piece.batches(table.names))[0].combine_chunks()
+        rows = reading.typed(piece.batches(table.names)).table.combine_chunks()
         rows = rows.slice(0, BATCH_ROWS).to_batches()[0]
     grids = {name: arrow.first_grid(rows.column(name)) for name in table.names}
     return Counting(grids, reading, table.encoded)
@@ -356,9 +414,35 @@ def _reading(table: _Table, like: Profiled | None) -> Reading:
     _check_json(table.first.piece)
     frame = pl.from_arrow(pa.Table.from_batches(table.first.piece.batches(table.names)))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
-    missing = missing_tokens(frame)
-    types: dict[str, Any] = infer_types(frame, missing) if like is None else dict(like.types)
-    return Reading({name: _AS_READ.get(kind, kind) for name, kind in types.items()}, missing)
+    missing, is_bare = missing_tokens(frame), table.first.is_bare
+    encoded = {
+        field.name for batch in table.first.piece.held for field in batch.schema if field.metadata
+    }
+    found: dict[str, Any] = {
+        name: _meant(frame[name], kind, is_bare=is_bare or name in encoded)
+        for name, kind in infer_types(frame, missing).items()
+    }
+    types = found if like is None else like.types
+    return Reading(
+        {name: _AS_READ.get(kind, kind) for name, kind in types.items()},
+        missing,
+        is_bare,
+        frozenset(name for name, kind in found.items() if kind == "integer"),
+    )
+
+
+def _meant(series: "pl.Series", kind: str, *, is_bare: bool) -> str:
+    """Return what a column is: texts that are meant as such write times and nothing else."""
+    import polars as pl
+
+    if series.dtype != pl.String or kind == "time":
+        return kind
+    if not is_bare:
+        return "text"
+    if kind == "category":
+        different = set(series.drop_nulls().str.strip_chars().str.to_lowercase().unique())
+        return "boolean" if different and different <= _TRUTHS else kind
+    return kind
 
 
 def _check_alike(first: Source, other: Source) -> None:
