@@ -97,8 +97,9 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     if on == "spark" and threads is not None:
         raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     wanted, places = Wanted(_names(columns), _names(without)), [first, *filter(None, [second])]
-    found = profile_all(places, Path.cwd(), query, wanted, _compute(on, threads))
-    apart = told_apart(places, Path.cwd(), found, query) if multivariate else None
+    compute = _compute(on, threads)
+    found = profile_all(places, Path.cwd(), query, wanted, compute)
+    apart = told_apart(places, Path.cwd(), found, query, compute) if multivariate else None
     compared = changes(found[0], found[1], psi) if len(found) > 1 else []
     if out is not None:
         _save(found, out)

@@ -6,7 +6,8 @@ Oquab, Revisiting Classifier Two-Sample Tests, 2017): its area under the ROC cur
 did not learn from is 0.5 where nothing changed, and comes with its interval.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,15 @@ from loopline.counts.saved import Profiled
 from loopline.errors import SourceError
 
 if TYPE_CHECKING:
+    from loopline.compute.base import Compute
     from loopline.data.profiling import Counting, Part
 
 SAMPLE = 10_000
 """Rows of each table."""
 FEWEST = 100
+_EVERY = 2**64 - 1
+_MARGIN = 10.0
+"""Standard deviations by which more rows are drawn than are wanted, and those beyond left out."""
 _FOLDS = 3
 _TELLING = 5
 TOLD_APART = 0.55
@@ -70,31 +75,42 @@ class Apart:
 class Sample:
     """Rows drawn evenly from a table of any size: which ones depends on their places alone."""
 
-    def __init__(self, size: int = SAMPLE) -> None:
+    def __init__(self, size: int = SAMPLE, most: int = _EVERY) -> None:
+        """A row whose key is above `most` is not among them: most rows need not be looked at."""
         self._size = size
+        self._most = np.uint64(most)
         self._keys = np.empty(0, np.uint64)
         self._rows: list[pa.Table] = []
-        self._seen = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Offer the next rows."""
-        keys = _scattered(np.arange(self._seen, self._seen + batch.num_rows, dtype=np.uint64))
-        self._seen += batch.num_rows
-        most = self._keys.max() if len(self._keys) >= self._size else np.uint64(2**64 - 1)
-        chosen = np.flatnonzero(keys < most)
-        if not len(chosen):
-            return
-        # Through a list: Arrow would import pandas to look at an array of numpy's.
-        picked = pa.Table.from_batches([batch]).take(pa.array(chosen.tolist(), pa.int64()))
-        self._rows.append(picked)
-        self._keys = np.concatenate([self._keys, keys[chosen]])
-        if len(self._keys) > 2 * self._size:
-            self._shrink()
+    def __len__(self) -> int:
+        return min(len(self._keys), self._size)
+
+    def add(self, batch: pa.RecordBatch, first: int) -> None:
+        """Offer rows, the first of which is at the place `first` of the table."""
+        keys = _scattered(np.arange(first, first + batch.num_rows, dtype=np.uint64))
+        most = self._keys.max() if len(self._keys) >= self._size else self._most
+        chosen = np.flatnonzero(keys <= most)
+        if len(chosen):
+            # Through a list: Arrow would import pandas to look at an array of numpy's.
+            rows = pa.Table.from_batches([batch]).take(pa.array(chosen.tolist(), pa.int64()))
+            self._hold(keys[chosen], rows)
+
+    def merge(self, later: "Sample") -> None:
+        """Take what was drawn from later rows."""
+        if len(later):
+            rows = later.table()
+            self._hold(later._keys, rows)
 
     def table(self) -> pa.Table:
-        """Return the rows drawn."""
+        """Return the rows drawn, in the table's order."""
         self._shrink()
         return pa.concat_tables(self._rows, promote_options="permissive")
+
+    def _hold(self, keys: np.ndarray, rows: pa.Table) -> None:
+        self._rows.append(rows)
+        self._keys = np.concatenate([self._keys, keys])
+        if len(self._keys) > 2 * self._size:
+            self._shrink()
 
     def _shrink(self) -> None:
         table = pa.concat_tables(self._rows, promote_options="permissive")
@@ -207,13 +223,53 @@ def _frequencies(counted: ColumnCounts, texts: Sequence[str | None]) -> np.ndarr
     return np.array([np.nan if text is None else places.get(text, -1.0) for text in texts])
 
 
-def sample(work: "Counting", parts: Iterable["Part"]) -> pa.Table:
-    """Return a sample of a table's rows, in the types that they are counted in."""
+def sample(
+    work: "Counting", opened: "Callable[[], Iterable[Part]]", rows: int, compute: "Compute"
+) -> pa.Table:
+    """Return a sample of a table of about `rows` rows, in the types that they are counted in.
+
+    The same rows wherever they are drawn. `opened` gives the table's parts, once more where its
+    rows have become fewer.
+    """
+    expected = SAMPLE + _MARGIN * SAMPLE**0.5
+    limits = [int(expected / rows * _EVERY)] if expected < rows else []
     found = Sample()
-    for part in parts:
-        for batch in work.batches(part):
-            found.add(batch)
+    for most in [*limits, _EVERY]:
+        found = Sample()
+        for drawn in compute.map(_Sampling(work, most), _located(opened())):
+            found.merge(drawn)
+        if len(found) == SAMPLE:
+            break
     return found.table()
+
+
+def _located(parts: "Iterable[Part]") -> "Iterator[tuple[Part, int]]":
+    """Yield parts, and where their first rows are."""
+    first = 0
+    for part in parts:
+        yield part, first
+        first += part.piece.rows
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """Draws rows of parts."""
+
+    work: "Counting"
+    most: int
+
+    @contextmanager
+    def open(self) -> "Iterator[Callable[[tuple[Part, int]], Sample]]":
+        """Return what draws from a part."""
+        yield self._draw
+
+    def _draw(self, located: "tuple[Part, int]") -> Sample:
+        part, first = located
+        drawn = Sample(most=self.most)
+        for batch in self.work.batches(part):
+            drawn.add(batch, first)
+            first += batch.num_rows
+        return drawn
 
 
 def _scattered(places: np.ndarray) -> np.ndarray:

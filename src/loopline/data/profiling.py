@@ -9,6 +9,7 @@ concluded from its first rows. The same rows have the same profile in whatever k
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,11 +243,15 @@ def _incoming(place: str, root: Path, query: str | None) -> Incoming:
 
 
 def told_apart(
-    places: Sequence[str], root: Path, found: Sequence[Profiled], query: str | None = None
+    places: Sequence[str],
+    root: Path,
+    found: Sequence[Profiled],
+    query: str | None = None,
+    compute: "Compute | None" = None,
 ) -> "Apart":
     """Return how well the second of two tables is told from the first, by all columns together.
 
-    Both are read once more, for a sample of their rows.
+    Both are read once more, for a sample of their rows, which `compute` draws.
 
     Raises:
         SourceError: one is a saved profile, which has no rows, or they are too few.
@@ -254,16 +259,22 @@ def told_apart(
     from loopline.data.multivariate import apart, sample
 
     samples = []
-    for place in places:
+    for place, counted in zip(places, found, strict=True):
         if not is_remote(place) and saved.is_saved(root / place):
             raise SourceError(
                 f"{place} is a saved profile: its columns' counts, and no rows to tell apart by "
                 "all columns together. Name its data, or leave out --multivariate."
             )
         wanted = Wanted(only=tuple(found[0].types))
-        table = _open(place, _incoming(place, root, query), None, wanted)
-        samples.append(sample(_prepare(table, found[0]), chain([table.first], table.parts)))
+        opened = partial(_again, place, root, query, wanted)
+        work = _prepare(_open(place, _incoming(place, root, query), None, wanted), found[0])
+        samples.append(sample(work, opened, counted.rows, compute or Threads()))
     return apart(found[0], *samples)
+
+
+def _again(place: str, root: Path, query: str | None, wanted: Wanted) -> Iterator[Part]:
+    table = _open(place, _incoming(place, root, query), None, wanted)
+    return chain([table.first], table.parts)
 
 
 def regrid(table: Profiled, like: Profiled) -> Profiled:
