@@ -15,7 +15,7 @@ from loopline.monitoring import fold, hours, labels, performance
 from loopline.monitoring.hours import ERRORS, INPUT, LATENCY, OUTPUT, ROWS, Cell
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.survey import Survey
-from loopline.monitoring.windows import HOUR, moment
+from loopline.monitoring.windows import HOUR, Window, moment
 from loopline.registry.release import Served
 from loopline.store.database import Database
 from loopline.store.tables import Tables
@@ -166,6 +166,30 @@ def predictions(tables: Tables) -> pl.DataFrame:
     )
     tables.write(fold.table("credit"), frame)
     return frame
+
+
+@pytest.mark.parametrize("name", ["carrier", "count", "value"])
+def test_new_values_are_named_whatever_their_column_is_called(
+    database: Database, tables: Tables, name: str
+) -> None:
+    codes = pl.Series(["UA", "KL", "BA", "BA"], dtype=pl.String)
+    frame = pl.DataFrame(
+        {
+            "event_time": [moment((LAST - 1) * HOUR)] * 4, "environment": "dev", "version": 3,
+            "plausible": True, name: codes,
+        },
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )  # fmt: skip
+    tables.write(fold.table("credit"), frame)
+    known = Reference(
+        3, REFERENCE.signature, count_arrays({name: np.array(["UA"] * 9, dtype=object)}), None
+    )
+
+    found = Survey(CONTRACT, tables, database)._new_values(
+        "dev", known, Window(LAST - 2, LAST), name
+    )
+
+    assert found == ["BA", "KL"]
 
 
 def outcomes(rows: int, version: int) -> labels.Labels:

@@ -318,6 +318,12 @@ def test_odd_column_names_survive_the_contract(tmp_path: Path) -> None:
         ),
         ("a,y\n1,2.5\n2,3.5\n", "y", "too few rows to learn and to judge"),
         ("a,y\n" + "1,true\n2,null\n" * 30, "y", "'true' in every row but the 30 that have none"),
+        (
+            "52,Rome,yes\n" + "33,Oslo,no\n" * 60,
+            "churned",
+            r"reads like values \(52\): put one with",
+        ),
+        ("a,a,y\n" + "1,2,3\n" * 60, "y", "names a more than once. Give each column a name"),
         (bytes(range(128, 256)) * 20, "y", "cannot be read|encoding|no column 'y'|but no rows"),
     ],
 )
@@ -425,6 +431,22 @@ def kept_out(tmp_path: Path, name: str, values: list) -> str:
             "dates such as 1 Mar",
         ),
         ("day", [20240101 + n % 28 for n in range(300)], "dates such as 20240101: a number here"),
+        (
+            "timestamp",
+            [1_704_067_200 + 3600 * n for n in range(300)],
+            "seconds since 1970, such as",
+        ),
+        ("updated_at", [1_704_067_200_000 + n for n in numbers(1)], "milliseconds since 1970"),
+        (
+            "month",
+            [f"{1990 + n // 12}-{1 + n % 12:02d}" for n in range(300)],
+            "months such as 1990",
+        ),
+        (
+            "seen",
+            [f"2024-01-{1 + n % 28:02d} {1 + n % 12}:30 PM" for n in range(300)],
+            "times such",
+        ),
         ("column_1", [7 * n for n in range(300)], "called like an identifier"),
         ("rownames", [7 * n for n in range(300)], "called like an identifier"),
         ("vast", [1.7e308 * (-1) ** n for n in range(300)], "up to 1.7e+308: sums of such numbers"),
@@ -437,6 +459,26 @@ def test_what_no_model_should_learn_from_is_kept_out_with_its_reason(
 
     assert "feature: false" in line
     assert f"# {reason}" in line
+
+
+def test_large_numbers_that_are_not_called_a_moment_reach_the_model(tmp_path: Path) -> None:
+    line = kept_out(tmp_path, "turnover", [1_704_067_200 + 3600 * n for n in range(300)])
+
+    assert "feature: false" not in line
+
+
+def test_a_target_alone_with_its_time_is_learned_from_what_the_time_says(tmp_path: Path) -> None:
+    moments = [f"2024-01-{1 + n // 24:02d} {n % 24:02d}:00" for n in range(480)]
+    pl.DataFrame({"date": moments, "temp": [n % 24 for n in range(480)]}).write_csv(
+        tmp_path / "c.csv"
+    )
+
+    contract = new(tmp_path, tmp_path / "c.csv", "temp")
+
+    assert set(contract.data.features) == {"weekday", "hour"}
+    assert [name for name, column in contract.data.columns.items() if column.type != "time"] == [
+        "temp"
+    ]
 
 
 def test_plain_decimals_beside_words_are_not_said_to_have_thousands_separators(

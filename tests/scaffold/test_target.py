@@ -46,12 +46,19 @@ def test_classes_are_named_as_people_will_say_them() -> None:
         ([3, 3, None], "integer", "3 in every row"),
         ([f"t{n}" for n in range(99)], "text", "99 different texts.*too many for classes"),
         ([f"{n},5" for n in range(99)], "text", "look like numbers, such as '0,5'"),
+        ([f"{n}.5" for n in range(98)] + ["n/k"], "category", "1 of them no number, such as 'n/k'"),
         ([f"€ {n}" for n in range(99)], "text", "too many for classes"),
     ],
 )
 def test_a_target_that_cannot_be_predicted_says_why(values: list, kind: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         guess_target(pl.Series("y", values), kind)
+
+
+def test_a_target_may_have_any_name() -> None:
+    found = guess_target(pl.Series("count", ["few", "many", "many"]), "category")
+
+    assert (found.name, found.classes) == ("count", ("many", "few"))
 
 
 def test_a_target_that_is_not_there_names_the_nearest() -> None:

@@ -278,10 +278,15 @@ def _print_together(watched: "Watched") -> None:
 
 def _print_estimation(watched: "Watched") -> None:
     """Say what outcomes to expect: the interval is where the realised figure should come to lie."""
+    from loopline.evaluation.expectation import FEWEST_ROWS
+
     found = watched.estimation
     if found is None:
         if watched.rows:
-            click.echo("  estimated  nothing: this version was not taught to; train it again")
+            click.echo(
+                f"  estimated  nothing: that takes a version trained with {FEWEST_ROWS} validation "
+                "rows or more"
+            )
         return
     click.echo(f"  estimated  of {found.rows:,} predictions, whatever is known; 95 % interval")
     for name, figure in found.metrics.items():

@@ -208,7 +208,10 @@ def header(file: Path, content: bytes, delimiter: str) -> list[str]:
             "with the columns' names above it."
         )
     if twice:
-        raise SourceError(f"{file}:1: the header names {', '.join(twice)} more than once.")
+        raise SourceError(
+            f"{file}:1: the header names {', '.join(twice)} more than once. Give each column a "
+            "name of its own."
+        )
     return named
 
 

@@ -228,7 +228,8 @@ def _holding(
     size = int(bins.max()) + 1 if len(bins) else 1
     changed: dict[str, float] = {}
     sizes: dict[str, int] = {}
-    for value in values.value_counts(sort=True)[name].head(_VALUES).drop_nulls().to_list():
+    frequent = values.alias("value").value_counts(sort=True, name="rows")["value"]
+    for value in frequent.head(_VALUES).drop_nulls().to_list():
         mine = (values == value).fill_null(False).to_numpy()
         here, before = bins[mine & after], bins[mine & ~after]
         if min(len(here), len(before)) < _SLICE_ROWS:

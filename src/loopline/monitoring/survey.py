@@ -379,7 +379,8 @@ class Survey:
         found = (
             rows.filter((moment >= window.start) & (moment < window.end))
             .filter(~pl.col(name).is_in(list(reference.profile.columns[column].named)))
-            .select(pl.col(name).value_counts(sort=True).struct.field(name))
+            .select(pl.col(name).alias("value").value_counts(sort=True, name="rows"))
+            .select(pl.col("value").struct.field("value"))
         )
         return [text[:40] for text in found.head(_EXAMPLES).collect().to_series().to_list()]
 

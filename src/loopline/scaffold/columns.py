@@ -36,6 +36,14 @@ _ODD_FORMATS = {
         "dates such as {}: text here, since day and month could be either; write 2013-04-01 to "
         "use them as times",
     ),
+    r"^\d{4}-\d{2}$": (
+        r"^(18|19|20)\d{2}-(0[1-9]|1[0-2])$",
+        "months such as {}: text here; write 2013-04-01 to use them as times",
+    ),
+    r"(?i)\d ?[ap]m$": (
+        r"(?i)^(\d{4}-\d{2}-\d{2} )?\d{1,2}:\d{2}(:\d{2})? ?[ap]m$",
+        "times such as {}: text here; write 2013-04-01 18:30 to use them as times",
+    ),
     r"\p{L}{3}": (
         r"(?i)^(\p{L}{3,9},? )?(\d{1,2}[ -])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
         r"[a-z]*\.?[ -](\d{1,2},? )?\d{2,4}\b",
@@ -44,6 +52,8 @@ _ODD_FORMATS = {
 }
 _DAY = r"^(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 _HUGEST = 1e300
+_SECONDS = 600_000_000, 2_200_000_000  # from 1989 to 2039, in seconds since 1970
+_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 
 @dataclass(frozen=True)
@@ -156,4 +166,19 @@ def _number(facts: Facts, name: str) -> ColumnGuess:
         if days.str.contains(_DAY).all():
             why = f"dates such as {days[0]}: a number here; write 2013-04-01 to use them as times"
             return ColumnGuess(name, {"type": kind, "feature": False}, why)
+    if (unit := _since_1970(facts, name)) is not None:
+        why = f"{unit} since 1970, such as {low}: a number here; write 2013-04-01T06:30:00Z to use "
+        return ColumnGuess(name, {"type": kind, "feature": False}, why + "them as times")
     return ColumnGuess(name, {"type": kind, "minimum": low, "maximum": high})
+
+
+def _since_1970(facts: Facts, name: str) -> str | None:
+    """Return the unit in which a column counts the time since 1970, if it does.
+
+    A model that learned from it would meet only larger numbers afterwards.
+    """
+    low, high = facts.lowest[name], facts.highest[name]
+    if facts.distinct[name] <= _FEW or not words.tells_a_moment(name):
+        return None
+    begin, end = _SECONDS
+    return next((u for u, by in _UNITS.items() if begin * by <= low and high <= end * by), None)

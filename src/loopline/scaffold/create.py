@@ -12,6 +12,7 @@ import polars as pl
 from loopline.contract.load import load
 from loopline.contract.reference import json_schema
 from loopline.contract.schema import NAME
+from loopline.data.columns import parse_number
 from loopline.data.conforming import convert, infer_types, missing_tokens
 from loopline.data.sources.base import read_source
 from loopline.data.sources.files import FileFormat, examine
@@ -21,6 +22,8 @@ from loopline.scaffold.guess import Guesses, guess, unspeakable
 from loopline.scaffold.target import guess_target, require_target
 from loopline.scaffold.write import comment, contract_text
 from loopline.settings import Settings
+
+_YEAR = re.compile(r"(18|19|20)\d{2}")  # tables have columns named after years
 
 _README = """# {name}
 
@@ -140,6 +143,12 @@ def _unlike_a_header(target: str, frame: pl.DataFrame, file_format: FileFormat) 
     above = (re.split(r"[,;|\t]", ",".join(row)) for row in frame.head(20).iter_rows())
     if any(target in names for names in above):
         return "The line with the names must be the first: remove those above it. "
+    values = [name for name in frame.columns if parse_number(name) is not None]
+    if any(_YEAR.fullmatch(name) is None for name in values):
+        return (
+            f"The first line reads like values ({', '.join(values[:3])}): put one with the names "
+            "above it. "
+        )
     return ""
 
 

@@ -83,7 +83,8 @@ def guess(
     for name in sensitive:
         keys = {**columns[name].keys, "personal": "indirect"}
         columns[name] = replace(columns[name], keys=keys, why="describes a person; see fairness")
-    if not any(column.reaches_model for column in columns.values()):
+    features = _features(facts, time)
+    if not features and not any(column.reaches_model for column in columns.values()):
         reasons = "; ".join(f"{column.name}: {column.why or 'text'}" for column in columns.values())
         raise SourceError(
             f"There is nothing to learn '{target.name}' from. {reasons[:600] or 'It is alone'}. "
@@ -98,7 +99,7 @@ def guess(
         time=time,
         split=how_split,
         why_split=why_split,
-        features=_features(facts, time),
+        features=features,
         left_out=left_out or {},
         sensitive=[name for name in sensitive if facts.distinct[name] <= _MOST_GROUPS],
     )

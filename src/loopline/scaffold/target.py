@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from loopline.data.columns import canonical_text
+from loopline.data.columns import NUMBER, canonical_text
 from loopline.errors import SourceError
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -99,9 +99,16 @@ def _task(values: pl.Series, kind: str, distinct: int) -> tuple[Task, str]:
 
 def _refusal(values: pl.Series, kind: str, distinct: int) -> str:
     begin = f"The target '{values.name}' has {distinct:,} different "
-    example = str(values.drop_nulls()[0])
     if kind == "time":
         return f"{begin}times. A time cannot be predicted; use a number, such as days until then."
+    texts = values.drop_nulls().cast(pl.String)
+    odd = texts.filter(~texts.str.contains(NUMBER))
+    example = str(odd[0] if len(odd) else texts[0])
+    if len(odd) < len(texts) / 2:
+        return (
+            f"{begin}values, {len(odd):,} of them no number, such as {example!r:.60}. Mend "
+            "them; a text that means missing can be written as nothing."
+        )
     if _NUMBERS_AS_TEXT.fullmatch(example):
         return (
             f"{begin}texts that look like numbers, such as {example!r}. Write numbers as 1234.5, "
@@ -132,7 +139,7 @@ def _all_whole(values: pl.Series) -> bool:
 
 
 def _classes(values: pl.Series) -> tuple[str, ...]:
-    counts = values.drop_nulls().value_counts(sort=True)
+    counts = values.drop_nulls().alias("class").value_counts(sort=True, name="rows")
     found: dict[str, int] = {}
     for value, count in counts.iter_rows():
         label = canonical_text(value)

@@ -18,6 +18,7 @@ _IDENTIFIER = {
     "identifier",
 }
 _EVENT = ["event", "created", "ordered", "order", "start", "started", "timestamp", "time", "date"]
+_MOMENT = {"timestamp", "time", "date", "datetime", "ts", "epoch", "unix", "created", "at"}
 _BIRTH = {"birth", "birthday", "birthdate", "dob", "born"}
 _DIRECT = {
     "email", "mail", "phone", "telephone", "mobile", "cellphone", "fax", "surname", "firstname",
@@ -63,6 +64,11 @@ def event_rank(name: str) -> int | None:
     if _BIRTH & set(found):
         return None
     return next((rank for rank, word in enumerate(_EVENT) if word in found), len(_EVENT))
+
+
+def tells_a_moment(name: str) -> bool:
+    """Whether a column is called as moments are, such as `timestamp` or `updated_at`."""
+    return bool(_MOMENT & set(words(name)))
 
 
 def names_a_person(name: str) -> bool:
