@@ -148,7 +148,9 @@ def test_audit_lists_and_verifies(run):
 
     assert "[red]first[/red]" in listed
     assert [row["kind"] for row in told] == ["version.registered", "release.written"]
-    assert verified.startswith("5 events hold together, from the first to the last, and 1 signed")
+    assert verified.startswith(
+        "5 events hold together, from the first to the last, and 1 signed release agrees"
+    )
     assert json.loads(run("audit", "verify", "--json"))["events"] == 5
 
 

@@ -66,5 +66,5 @@ def verify(as_json: bool, project: Path | None) -> None:
         return
     click.echo(
         f"{events} events hold together, from the first to the last, and {releases} signed "
-        "releases agree with them."
+        f"release{' agrees' if releases == 1 else 's agree'} with them."
     )
