@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _MISSING = 0.05
 CHECKS = 82
@@ -236,43 +237,109 @@ def loopline_fairness(_first: str, _second: str) -> dict[str, object]:
 
 
 def month(_first: str, _second: str) -> dict[str, object]:
-    """Add a month of stored hourly counts of a billion predictions, and compare them."""
+    """Compare a month of a billion predictions of fifty columns, from the counts that were stored.
+
+    Each hour is its own draw, stored by what the fold calls, and days are closed as it closes them.
+    The window begins at noon: the hours at its two ends are in no closed day.
+    """
     import os
     import tempfile
+    from datetime import UTC, datetime
 
-    import numpy as np
-
-    from loopline.counts.kernel import Profile, count_column
     from loopline.counts.statistics import drift
-    from loopline.monitoring import hours
-    from loopline.monitoring.hours import INPUT, Cell
+    from loopline.monitoring import hours, spans
+    from loopline.monitoring.hours import INPUT, OUTCOMES, Cell
     from loopline.monitoring.windows import Window
     from loopline.store.database import Database
 
-    rows, wide, length = 1_000_000_000, 5, 720
-    draw = np.random.default_rng(1)
-    names = [f"x{place}" for place in range(wide)]
-    before = [draw.normal(30 + place, 4, 200_000) for place in range(wide)]
-    profile = Profile({n: count_column(v) for n, v in zip(names, before, strict=True)})
+    first, length = 394_200, 720
+    window = Window(first + 12, first + 12 + length)
+    columns = reference_columns()
+    shares = {name: shares_of(after) for name, (_, after) in columns.items()}
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{os.path.join(folder, 'l.db')}")  # noqa: PTH118
-        for place, name in enumerate(names):
-            hour = count_column(draw.normal(30.5 + place, 4, rows // length), profile.columns[name])
-            cells = {Cell("prod", 1, at, name, INPUT): hour for at in range(length)}
+        for hour in range(first, first + length + 24):
+            rows = _HOURLY + (first + 12 <= hour < first + 12 + _LEFT)
+            cells = {
+                Cell("prod", 1, hour, name, INPUT): hour_of(after, shares[name], rows, hour)
+                for name, (_, after) in columns.items()
+            }
             with database.begin() as connection:
                 hours.add(connection, "p", cells)
-        seconds = []
-        for _ in range(5):
-            began = time.perf_counter()
-            total = hours.total(database, "p", "prod", 1, Window(0, length))
-            found = {name: drift(profile.columns[name], total[INPUT, name]) for name in names}
-            seconds.append(time.perf_counter() - began)
-        counted = sum(one.rows for one in found.values()) // wide
+        closed = spans.close(database, "p", datetime(2026, 1, 1, tzinfo=UTC), OUTCOMES)
+        took: dict[str, list[float]] = {"seconds": [], "cpu": []}
+        for _ in range(7):
+            began, cpu = time.perf_counter(), time.process_time()
+            total = hours.total(database, "p", "prod", 1, window)
+            found = {n: drift(before, total[INPUT, n]) for n, (before, _) in columns.items()}
+            took["seconds"].append(time.perf_counter() - began)
+            took["cpu"].append(time.process_time() - cpu)
         database.close()
     return {
-        "seconds": sorted(seconds)[2], "rows": counted, "columns": wide,
-        "psi": [round(one.psi, 6) for one in found.values()],
+        "seconds": sorted(took["seconds"])[3], "cpu_ms": round(sorted(took["cpu"])[3] * 1e3, 1),
+        "rows": {one.rows for one in found.values()}.pop(), "columns": len(found),
+        "days": closed, "drifted": sorted(n for n, one in found.items() if one.psi > 0.2),
     }  # fmt: skip
+
+
+_HOURLY, _LEFT = divmod(1_000_000_000, 720)
+_LEVELS = (5, 8, 12, 20, 40, 80, 150, 300, 600, 1000)
+_MOVED = (1, 9, 17, 25)
+
+
+def reference_columns() -> dict[str, tuple[Any, Any]]:
+    """Return forty columns of numbers and ten of categories: counted before, and after it.
+
+    Four of them have moved, by one.
+    """
+    import numpy as np
+
+    from loopline.counts.kernel import count_column
+
+    draw = np.random.default_rng(1)
+    rows = 400_000
+    shapes: list[Callable[[int], Any]] = [
+        lambda place: draw.normal(place, 1 + place / 9, rows),
+        lambda _: draw.lognormal(0, 1, rows),
+        lambda _: draw.poisson(4, rows).astype(float),
+        lambda _: draw.exponential(3, rows) * (draw.random(rows) > 0.8),
+    ]
+    found = {}
+    for place in range(40):
+        before, after = shapes[place % 4](place), shapes[place % 4](place) + (place in _MOVED)
+        before[draw.random(rows) < 0.03] = np.nan
+        after[draw.random(rows) < 0.03] = np.nan
+        counted = count_column(before)
+        found[f"n{place}"] = counted, count_column(after, counted)
+    for place, levels in enumerate(_LEVELS):
+        texts = np.array([f"v{number}" for number in range(levels)], object)
+        counted = count_column(texts[draw.integers(0, levels, rows)])
+        found[f"c{place}"] = counted, count_column(texts[draw.integers(0, levels, rows)], counted)
+    return found
+
+
+def shares_of(counted: Any) -> Any:
+    """Return the share of each cell and named value of a column, the missing last."""
+    import numpy as np
+
+    both = np.concatenate([counted.counts, list(counted.named.values()), [counted.missing]])
+    return both / both.sum()
+
+
+def hour_of(like: Any, shares: Any, rows: int, seed: int) -> Any:
+    """Return the counts of so many rows drawn by chance, as an hour that looks like `like`."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    drawn = np.random.default_rng(seed).multinomial(rows, shares)
+    cells, names = len(like.cells), list(like.named)
+    numbers = drawn[cells:-1].tolist()
+    is_there = drawn[:cells] > 0
+    return replace(
+        like, cells=like.cells[is_there], counts=drawn[:cells][is_there], missing=int(drawn[-1]),
+        named={name: number for name, number in zip(names, numbers, strict=True) if number},
+    )  # fmt: skip
 
 
 def people() -> tuple[object, object, dict[str, object]]:

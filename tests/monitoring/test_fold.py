@@ -4,7 +4,7 @@ import fcntl
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import HOUR, Window
 from loopline.serving.log import HEADER, SEALED, frame
 from loopline.serving.upload import Uploader
-from loopline.store.database import Database, counts
+from loopline.store.database import Database, counts, spans
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 
@@ -119,8 +119,24 @@ class Place:
         ids = self.tables.read("predictions/credit")["prediction_id"].sort().to_list()
         with self.database.read() as connection:
             rows = connection.execute(select(counts)).all()
+            closed = connection.execute(select(spans).where(spans.c.payload.is_not(None))).all()
+        assert closed, "every day of 2013 is over"
+        for span in closed:
+            self._is_the_sum_of_its_hours(span, rows)
         outcomes = len(self.tables.read("labels/credit"))
         return ids, {tuple(row[:6]): row.payload for row in rows}, outcomes
+
+    def _is_the_sum_of_its_hours(self, span: Any, rows: Sequence[Any]) -> None:
+        sums: dict[tuple[str, str], hours.Counts] = {}
+        for row in rows:
+            same = (row.environment, row.version) == (span.environment, span.version)
+            if same and span.start <= row.hour < span.start + span.hours * HOUR:
+                key = (row.slice, row.column)
+                sums[key] = hours.plus(sums.get(key), hours.decode(row.slice, row.payload))
+        first = span.start // HOUR
+        whole = Window(first, first + span.hours)
+        found = hours.total(self.database, "credit", span.environment, span.version, whole)
+        assert found == sums
 
 
 def framed(payloads: list[list[Any]]) -> bytes:

@@ -34,9 +34,12 @@ def test_opening_again_changes_nothing_and_a_later_migration_is_applied_once(tmp
 
     later = tmp_path / "migrations"
     later.mkdir()
-    for file in module._MIGRATIONS.glob("*.sql"):
+    known = list(module._MIGRATIONS.glob("*.sql"))
+    for file in known:
         (later / file.name).write_text(file.read_text())
-    (later / "0002_later.sql").write_text("ALTER TABLE leases ADD COLUMN note TEXT;")
+    (later / f"{len(known) + 1:04}_later.sql").write_text(
+        "ALTER TABLE leases ADD COLUMN note TEXT;"
+    )
     monkeypatch.setattr(module, "_MIGRATIONS", later)
     Database(url)
 
@@ -50,8 +53,12 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypa
     with monkeypatch.context() as patch:
         later = tmp_path / "migrations"
         later.mkdir()
-        (later / "0001_first.sql").write_text("")
-        (later / "0002_bad.sql").write_text("CREATE TABLE more (a TEXT); DROP TABLE no_such;")
+        known = list(module._MIGRATIONS.glob("*.sql"))
+        for file in known:
+            (later / file.name).write_text("")
+        (later / f"{len(known) + 1:04}_bad.sql").write_text(
+            "CREATE TABLE more (a TEXT); DROP TABLE no_such;"
+        )
         patch.setattr(module, "_MIGRATIONS", later)
         with pytest.raises(StoreError, match="no such table: no_such"):
             Database(url)

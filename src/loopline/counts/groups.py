@@ -95,24 +95,46 @@ def total_stored(stored: Sequence[bytes]) -> ColumnCounts:
     """
     first = ColumnCounts.from_bytes(stored[0])
     grid = [first.kind, first.offset, first.names]
-    sums = table(SHIFT)
+    sums, named = table(SHIFT), _Named()
     missing = low = high = 0
-    named: Counter[str] = Counter()
     for content in stored:
         kind, absent, (below, above), offset, cells, (width, counts), values, names = decode(
             content
         )
         if [kind, offset, names] != grid:
             raise CountsError(_APART)
-        sums.sum_stored(cells, counts, int(width[-1]))
+        if cells:
+            sums.sum_stored(cells, counts, int(width[-1]))
         missing, low, high = missing + absent, low + below, high + above
         if values:
-            named.update(values)
+            named.add(values)
     cells, numbers, _ = sums.read()
     return replace(
         first, missing=missing, cells=cells, counts=numbers, low=low, high=high,
-        named=dict(sorted(named.items())),
+        named=named.read(),
     )  # fmt: skip
+
+
+class _Named:
+    """The sum of counts by name: most hours have the same names, and are then added as arrays."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._numbers = np.empty(0, np.int64)
+        self._others: Counter[str] = Counter()
+
+    def add(self, values: dict[str, int]) -> None:
+        names = list(values)
+        if not self._names:
+            self._names, self._numbers = names, np.zeros(len(names), np.int64)
+        if names == self._names:
+            self._numbers += np.fromiter(values.values(), np.int64, len(names))
+        else:
+            self._others.update(values)
+
+    def read(self) -> dict[str, int]:
+        self._others.update(dict(zip(self._names, self._numbers.tolist(), strict=True)))
+        return dict(sorted(self._others.items()))
 
 
 def _tallies(values: np.ndarray, groups: np.ndarray, size: int) -> list[Mapping[Any, int]]:

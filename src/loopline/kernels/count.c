@@ -138,28 +138,44 @@ EXPORT int64_t loopline_cells_add(table_t *t, const void *x, int form, int64_t r
     return nulls;
 }
 
-/* Adds counts of cells; the cells are as `loopline_cells_read` gives them. */
-EXPORT void loopline_cells_sum(table_t *t, const int64_t *cells, const int64_t *counts, int64_t n) {
-    for (int64_t i = 0; i < n && !t->failed; i++) {
-        uint64_t negative = cells[i] < 0;
-        uint64_t size = negative ? (uint64_t)(-cells[i] - 1) : (uint64_t)cells[i];
-        if (size >> (52 - t->shift) == EXPONENT)
-            t->over[negative] += counts[i];
-        else
-            count(t, negative << 63 | size << t->shift, counts[i]);
+/* Adds counts of cells, as `loopline_cells_read` gives them. Neighbours in order mostly share a
+   block, so that it is looked up once for many of them. */
+#define SUM(CELL, NUMBER)                                                                          \
+    int64_t *block = NULL;                                                                         \
+    uint64_t last = BLOCKS;                                                                        \
+    for (int64_t i = 0; i < n && !t->failed; i++) {                                                \
+        CELL at;                                                                                   \
+        NUMBER number;                                                                             \
+        memcpy(&at, (const char *)cells + i * (int64_t)sizeof at, sizeof at);                      \
+        memcpy(&number, (const char *)counts + i * (int64_t)sizeof number, sizeof number);         \
+        uint64_t negative = at < 0;                                                                \
+        uint64_t size = negative ? (uint64_t)(-(int64_t)at - 1) : (uint64_t)at;                    \
+        uint64_t exponent = size >> (52 - t->shift);                                               \
+        if (exponent >= EXPONENT) {                                                                \
+            t->over[negative] += (int64_t)number;                                                  \
+            continue;                                                                              \
+        }                                                                                          \
+        uint64_t top = negative << 11 | exponent;                                                  \
+        if (top != last) {                                                                         \
+            block = block_of(t, top << 52);                                                        \
+            if (!block) return;                                                                    \
+            last = top;                                                                            \
+        }                                                                                          \
+        block[size & (((uint64_t)1 << (52 - t->shift)) - 1)] += (int64_t)number;                   \
     }
+
+EXPORT void loopline_cells_sum(table_t *t, const int64_t *cells, const int64_t *counts, int64_t n) {
+    SUM(int64_t, int64_t)
 }
 
 /* The same of counts as they are stored: cells of 32 bits, counts of `width` bytes. */
 EXPORT void loopline_cells_sum_stored(table_t *t, const void *cells, const void *counts, int width,
                                       int64_t n) {
-    for (int64_t i = 0; i < n && !t->failed; i++) {
-        int32_t at;
-        int64_t cell, number = 0;
-        memcpy(&at, (const char *)cells + 4 * i, 4);
-        memcpy(&number, (const char *)counts + width * i, width);
-        cell = at;
-        loopline_cells_sum(t, &cell, &number, 1);
+    switch (width) {
+        case 1: { SUM(int32_t, uint8_t) break; }
+        case 2: { SUM(int32_t, uint16_t) break; }
+        case 4: { SUM(int32_t, uint32_t) break; }
+        case 8: { SUM(int32_t, uint64_t) break; }
     }
 }
 

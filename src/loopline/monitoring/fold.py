@@ -27,7 +27,7 @@ from sqlalchemy import Connection, select
 
 from loopline.contract.schema import NAME, Contract
 from loopline.errors import BundleRefusedError, MonitoringError, StoreError, UnknownVersionError
-from loopline.monitoring import hours, labels
+from loopline.monitoring import hours, labels, spans
 from loopline.monitoring.drivers import Reasons
 from loopline.monitoring.quality import Checks
 from loopline.monitoring.reference import Reference
@@ -150,6 +150,7 @@ class Fold:
             # A look every ten seconds would leave thousands of small files behind in a day.
             for key in (table(self._project), labels.table(self._project)):
                 self._tables.compact(key)
+        spans.close(self._database, self._project, clock(), hours.OUTCOMES)
         for segment in segments:
             if clock() - segment.changed > KEPT:
                 done.removed += self._remove(segment, ends.get(self._key(segment), 0))

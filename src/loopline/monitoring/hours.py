@@ -14,11 +14,12 @@ import numpy as np
 from sqlalchemy import Connection, Select, bindparam, select
 
 from loopline.counts import pairs
-from loopline.counts.groups import count_groups, total_stored
+from loopline.counts.groups import count_groups
 from loopline.counts.kernel import ColumnCounts, count_column
 from loopline.counts.pairs import PairCounts
 from loopline.evaluation.expectation import group
 from loopline.model.signature import outputs
+from loopline.monitoring import spans, stored
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.segments import Stretch, Typed
 from loopline.monitoring.windows import HOUR, Window
@@ -147,15 +148,18 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
         row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
         before = known.get(cell)
         if before is None:
-            new.append({**row, "payload": _encode(counted)})
+            new.append({**row, "payload": stored.encode(counted)})
         else:
             row = {f"the_{name}": value for name, value in row.items()}
-            changed.append({**row, "payload": _encode(plus(decode(cell.slice, before), counted))})
+            after = plus(decode(cell.slice, before), counted)
+            changed.append({**row, "payload": stored.encode(after)})
     if new:
         connection.execute(counts.insert(), new)
     if changed:
         mine = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cell._fields)]
         connection.execute(counts.update().where(*mine), changed)
+    lasting = {cell: more for cell, more in cells.items() if cell.slice not in OUTCOMES}
+    spans.add(connection, project, lasting)
 
 
 def _stored(
@@ -194,7 +198,7 @@ def move(
         if left is None:
             connection.execute(counts.delete().where(*mine))
         else:
-            connection.execute(counts.update().where(*mine).values(payload=_encode(left)))
+            connection.execute(counts.update().where(*mine).values(payload=stored.encode(left)))
 
 
 def _less(before: Counts, fewer: Counts) -> Counts | None:
@@ -223,14 +227,15 @@ def total(
     outcomes: bool = False,
 ) -> dict[tuple[str, str], Counts]:
     """Return the sum over a window, by slice and column; of known outcomes, or of all else."""
-    query = select(counts.c.slice, counts.c.column, counts.c.payload)
-    stored: dict[tuple[str, str], list[bytes]] = {}
-    within = _within(query, project, (environment, version), window, outcomes=outcomes)
+    place = (environment, version)
     with database.read() as connection:
-        rows = connection.execute(within).all()
-    for slice_, column, payload in rows:
-        stored.setdefault((slice_, column), []).append(payload)
-    return {key: _sum(key[0], payloads) for key, payloads in stored.items()}
+        if outcomes:
+            found: spans.Payloads = {}
+            for cell, payload in _rows(connection, project, place, window, outcomes=True):
+                found.setdefault((cell.slice, cell.column), []).append(payload)
+        else:
+            found = spans.read(connection, project, place, window, OUTCOMES)
+    return {key: stored.total(payloads) for key, payloads in found.items()}
 
 
 def series(
@@ -290,23 +295,6 @@ def _within(
         counts.c.hour < window.last * HOUR,
         known if outcomes else ~known,
     )
-
-
-def _sum(kind: str, payloads: list[bytes]) -> Counts:
-    if kind == PAIR:
-        return pairs.total([PairCounts.from_bytes(payload) for payload in payloads])
-    if kind not in _TOLD:
-        return total_stored(payloads)
-    numbers: Counter[str] = Counter()
-    for payload in payloads:
-        numbers.update(msgspec.json.decode(payload, type=dict[str, int]))
-    return numbers
-
-
-def _encode(counted: Counts) -> bytes:
-    if isinstance(counted, Counter):
-        return msgspec.json.encode(dict(sorted(counted.items())))
-    return counted.to_bytes()
 
 
 def decode(kind: str, payload: bytes) -> Counts:

@@ -78,6 +78,19 @@ counts = Table(
 )
 """Hourly counts, which add. `hour` is its start, in microseconds since 1970."""
 
+spans = Table(
+    "spans",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("environment", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("hours", BigInteger, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary),
+)
+"""Counts of six hours, a day or a week: the sum of their hours, once they are over. `start` is in
+microseconds since 1970."""
+
 folded = Table(
     "folded",
     metadata,
