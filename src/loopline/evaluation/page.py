@@ -5,6 +5,7 @@ script nor inline styles, and its policy forbids both. Every text is escaped by 
 """
 
 import hashlib
+import re
 from base64 import b64encode
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,10 @@ from loopline.evaluation.report import Estimate, Report
 if TYPE_CHECKING:
     from jinja2 import Template
 
+_RESTLESS = re.compile(
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Signs that control a terminal, the direction of what follows, or are none (half a surrogate)."""
 _WIDTH = 100.0
 """Of every chart, in its own units."""
 
@@ -121,6 +126,11 @@ def _style() -> str:
     return (files("loopline.evaluation") / "page.css").read_text(encoding="utf-8")
 
 
+def still(text: str) -> str:
+    """Return a text that can neither hide nor turn around what stands beside it on a page."""
+    return _RESTLESS.sub("\ufffd", text)
+
+
 @cache
 def template(package: str, name: str) -> "Template":
     """Return a page's template, as every page is made: what it is filled with is escaped."""
@@ -130,6 +140,8 @@ def template(package: str, name: str) -> "Template":
         loader=PackageLoader(package, ""),
         autoescape=True,
         undefined=StrictUndefined,
+        # What is marked as markup, scripts and styles, is ours; all else is a text of somebody's.
+        finalize=lambda shown: still(shown) if type(shown) is str else shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -8,6 +8,7 @@ block that no browser runs.
 
 import hashlib
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +20,10 @@ from loopline.errors import StoreError
 from loopline.evaluation.page import template
 from loopline.publishing.charts.chart import Chart, vega_lite
 
+_FIGURE = re.compile(r"([-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?(%|ms|[A-Z]{3}))?)?")
+"""A figure with its unit, or nothing."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d|open|")
+
 
 def html(name: str, charts: Sequence[Chart], /, **shown: Any) -> str:
     """Return the page that the template `name` of this folder makes of `shown`.
@@ -29,6 +34,7 @@ def html(name: str, charts: Sequence[Chart], /, **shown: Any) -> str:
     numbers = {id(chart): number for number, chart in enumerate(charts)}
     return template("loopline.publishing", name).render(
         **shown,
+        kinds_of=_kinds,
         number=lambda chart: numbers[id(chart)],
         specs=embedded([chart.spec for chart in charts]),
         style=style,
@@ -51,6 +57,15 @@ def write(text: str, file: Path) -> Path:
     except OSError as error:
         raise StoreError(f"The page cannot be written to {file}: {error.strerror}.") from error
     return file
+
+
+def _kinds(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return what each column holds, where it matters for how it stands: `number` or `when`."""
+    kinds = {"number": _FIGURE, "when": _MOMENT}
+    return [
+        next((kind for kind, shape in kinds.items() if all(map(shape.fullmatch, column))), "")
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def embedded(content: Any) -> str:

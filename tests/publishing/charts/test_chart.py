@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import altair as alt
 import pytest
 
-from loopline.publishing.charts import distributions, over_time
+from loopline.publishing.charts import distributions, lanes, over_time
 from loopline.publishing.charts.chart import Chart, Charts
 from loopline.publishing.charts.look import BASELINE, LIMIT
 from loopline.publishing.charts.marks import Mark
@@ -31,11 +31,11 @@ DRAWN = {
     "over time": over_time.lines(LINES, MARKS, unit="roc_auc"),
     "logarithmic": over_time.lines(LINES, unit="ms", is_log=True),
     "bars": over_time.bars(LINES[:3], 8, MARKS, unit="USD"),
-    "heat": over_time.heat([(HOUR, HOSTILE, 0.3), (2 * HOUR, "b", 1.5)], 1, 0.2, unit="PSI"),
+    "heat": lanes.heat([(HOUR, HOSTILE, 0.3), (2 * HOUR, "b", 1.5)], 1, 0.2, unit="PSI"),
     "histogram": distributions.histogram([(0, 1, 0.5, 0.2), (1, 2, 0.5, 0.8)], title=HOSTILE),
     "categories": distributions.categories([(HOSTILE, 0.5, 0.2), ("b", 0.5, 0.8)], title=HOSTILE),
     "calibration": distributions.calibration(POINTS),
-    "spans": over_time.spans(BARS, first=0, last=9 * HOUR),
+    "spans": lanes.spans(BARS, first=0, last=9 * HOUR),
 }
 
 

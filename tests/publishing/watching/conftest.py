@@ -1,6 +1,7 @@
 """A past made by hand: a contract, and stretches with the figures that a test gives them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from loopline.contract.load import load
 from loopline.evaluation.report import Estimate
 from loopline.monitoring.estimation import Estimation
+from loopline.monitoring.findings import Subject
 from loopline.monitoring.history import History, Point
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.service import Service
@@ -79,3 +81,22 @@ def chart() -> Callable[[Past, History, str], Chart]:
         return next(each for each in found if each.title.startswith(title))
 
     return find
+
+
+@pytest.fixture
+def judgement() -> Callable[..., History]:
+    """Judge a goal of a past, in the days from the first up to and without the last."""
+
+    def make(
+        one: History, metric: str, value: float, limit: float, *, first: int, last: int
+    ) -> History:
+        subject = Subject("credit", "production", 1, datetime(2026, 3, 3, tzinfo=UTC))
+        good = value >= limit if metric == "roc_auc" else value <= limit
+        finding = subject.judge(
+            "goal", metric, holds=good, metric=metric, value=value, limit=limit,
+            window=Window(first * 24, last * 24).text, rows=6000, labels=5000, message="told",
+            evidence={},
+        )  # fmt: skip
+        return replace(one, judged=(*one.judged, finding))
+
+    return make

@@ -20,6 +20,8 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
     """The figures, beside the drawing."""
     note: str = ""
+    holds: bool | None = None
+    """Whether the promise that it is about holds; None where it is about none, or not judged."""
 
     @cached_property
     def svg(self) -> str:

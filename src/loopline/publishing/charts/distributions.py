@@ -102,8 +102,8 @@ def calibration(points: Sequence[Mapping[str, Any]], *, is_number: bool = False)
         size=alt.Size(
             "rows:Q", title="rows", scale=alt.Scale(range=[20, 300]),
             legend=alt.Legend(
-                orient="right",
-                offset=18,
+                orient="top",
+                direction="horizontal",
                 format=",.0f",
                 values=_round(rows),
                 symbolFillColor=FAINT,

@@ -6,6 +6,8 @@ print.
 
 from typing import TYPE_CHECKING, Any
 
+from loopline.evaluation.page import still
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -13,7 +15,8 @@ WIDE, HALF, THIRD = 860, 400, 250
 """Widths in pixels, of what lies between the axes."""
 HEIGHT = 170
 INK, FAINT, LINE = "var(--ink, #1b1f24)", "var(--faint, #656d76)", "var(--line, #d8dee4)"
-BAD, GROUND = "var(--bad, #cf222e)", "var(--ground, #ffffff)"
+GOOD, BAD = "var(--good, #1a7f37)", "var(--bad, #cf222e)"
+GROUND = "var(--ground, #ffffff)"
 SERIES = (
     "var(--series-1, #2f6fb3)", "var(--series-2, #c4731f)", "var(--series-3, #2f8a57)",
     "var(--series-4, #8a55a6)", "var(--series-5, #b0444c)", "var(--series-6, #4f7d8c)",
@@ -24,10 +27,14 @@ HEAT = (
 )  # fmt: skip
 LIMIT, BASELINE = "limit", "baseline"
 """Series that are drawn dashed: what was promised, and the answers without a model."""
+UNKNOWN = "not known yet"
+"""A series that is drawn pale."""
 DASHES = {LIMIT: [6, 3], BASELINE: [3, 3]}
 TIMES = {"year": "%Y", "quarter": "%B", "month": "%B", "week": "%b %d", "date": "%b %d",
           "hours": "%H:%M", "minutes": "%H:%M"}  # fmt: skip
 """Labels of an axis of time, by the step between them."""
+Extent = tuple[int, int]
+"""From when to when, in milliseconds since 1970."""
 LONGEST = 26
 """Characters of a name on an axis."""
 
@@ -51,23 +58,50 @@ def short(name: str, longest: int = LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def time_axis() -> "alt.X":
+def by_room(narrow: float, wide: float) -> "alt.ExprRef":
+    """Return a size that depends on how much room the page has: on a phone, or elsewhere."""
+    import altair as alt
+
+    return alt.ExprRef(f"narrow ? {narrow:g} : {wide:g}")
+
+
+def time_axis(field: str = "at") -> "alt.X":
     """Return the axis of time, in UTC."""
     import altair as alt
 
-    axis = alt.Axis(grid=False, labelOverlap=True, tickCount=8, format=TIMES)
-    return alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
+    ticks: Any = by_room(4, 8)
+    axis = alt.Axis(grid=False, labelOverlap=True, tickCount=ticks, format=TIMES)
+    return alt.X(f"{field}:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
+
+
+def reach(extent: Extent | None) -> "list[alt.Chart]":
+    """Return what makes the axis of time go from when to when: two points that nobody sees.
+
+    A domain of its own would be refused by charts whose layers have ends as well as beginnings.
+    """
+    import altair as alt
+
+    if extent is None:
+        return []
+    ends = alt.Chart(alt.Data(values=[{"at": at} for at in extent]))
+    return [ends.mark_rule(opacity=0, aria=False, tooltip=None).encode(x=time_axis())]
 
 
 def legend(names: list[str], symbol: str = "stroke") -> "tuple[alt.Color, alt.StrokeDash]":
     """Return the colour and the dash of each series, in one legend above the chart."""
     import altair as alt
 
-    own = [name for name in names if name not in DASHES]
-    paint = {LIMIT: BAD, BASELINE: FAINT}
+    paint = {LIMIT: BAD, BASELINE: FAINT, UNKNOWN: LINE}
+    own = [name for name in names if name not in paint]
     paint |= {name: SERIES[place % len(SERIES)] for place, name in enumerate(own)}
     above = (
-        alt.Legend(orient="top", title=None, symbolType=symbol, labelLimit=240, columns=6)
+        alt.Legend(
+            orient="top",
+            title=None,
+            symbolType=symbol,
+            labelLimit=by_room(90, 240),
+            columns=by_room(4, 6),
+        )
         if len(names) > 1
         else None
     )
@@ -84,7 +118,9 @@ def finish(chart: Any, width: int, height: int = HEIGHT, lanes: int = 0) -> dict
     import altair as alt
 
     sized = chart.properties(width=width, height=height, background="transparent")
-    text: dict[str, Any] = {"labelColor": FAINT, "titleColor": FAINT}
+    text: dict[str, Any] = {
+        "labelColor": FAINT, "titleColor": FAINT, "labelFontSize": 11, "titleFontSize": 11,
+    }  # fmt: skip
     finished = (
         sized.configure(
             font="system-ui, sans-serif",
@@ -102,4 +138,15 @@ def finish(chart: Any, width: int, height: int = HEIGHT, lanes: int = 0) -> dict
         validate=False
     )  # the tests do: it takes most of the time
     del spec["$schema"]  # an address of another host, which nothing here needs
-    return spec
+    spec["params"] = [{"name": "narrow", "value": False}]  # the page sets it where it is
+    stilled: dict[str, Any] = _stilled(spec)
+    return stilled
+
+
+def _stilled(part: Any) -> Any:
+    """Return a chart in which no text hides or turns around what stands beside it."""
+    if isinstance(part, str):
+        return still(part)
+    if isinstance(part, dict):
+        return {name: _stilled(each) for name, each in part.items()}
+    return [_stilled(each) for each in part] if isinstance(part, list) else part

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loopline.publishing.charts.look import FAINT, time_axis, when
+from loopline.publishing.charts.look import FAINT, Extent, time_axis, when
 
 if TYPE_CHECKING:
     import altair as alt
 
 _LETTER = 5.6
 """Pixels that a letter of a mark's label takes, generously."""
+_NARROW = 280
+"""Pixels of a chart's width on a phone, where fewer labels have room."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,27 @@ class Mark:
 
 
 def drawn(
-    marks: Sequence[Mark], rows: Sequence[Mapping[str, Any]], width: int
+    marks: Sequence[Mark],
+    rows: Sequence[Mapping[str, Any]],
+    width: int,
+    extent: Extent | None = None,
 ) -> "list[alt.Chart]":
     """What happened in the time shown, as lines across the chart with their words above it."""
     import altair as alt
 
     if not rows:
         return []
-    first, last = min(row["at"] for row in rows), max(row.get("end", row["at"]) for row in rows)
+    first, last = extent or (
+        min(row["at"] for row in rows),
+        max(row.get("end", row["at"]) for row in rows),
+    )
     within = [mark for mark in marks if first <= mark.at <= last]
     if not within or first == last:
         return []
-    shown = _labelled(sorted(within, key=lambda one: one.at), width / (last - first))
+    within.sort(key=lambda one: one.at)
+    shown = _labelled(within, width / (last - first))
+    for row, narrow in zip(shown, _labelled(within, _NARROW / (last - first)), strict=True):
+        row["crowded"] = narrow["lane"] != row["lane"]
     layers = []
     base = alt.Chart(alt.Data(values=shown)).encode(
         x=time_axis(),
@@ -49,7 +60,13 @@ def drawn(
             text = base.properties(data=alt.Data(values=words)).mark_text(
                 align="left", baseline="bottom", dx=2, fontSize=10, color=FAINT, clip=False
             )
-            layers.append(text.encode(text="label:N", y=alt.value(-3 - 12 * lane)))
+            layers.append(
+                text.encode(
+                    text="label:N",
+                    y=alt.value(-3 - 12 * lane),
+                    opacity=alt.condition("narrow && datum.crowded", alt.value(0), alt.value(1)),
+                )
+            )
     return layers
 
 

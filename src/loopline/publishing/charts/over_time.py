@@ -1,30 +1,28 @@
-"""Charts over time: lines, bars, a map of heat, and what was open from when to when.
+"""Charts over time: lines and bars, with what happened meanwhile.
 
 They are Vega-Lite made by Altair, from plain rows under names of our own: a name of the data is a
 value in them and never a field, so that none can be taken for an expression.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from loopline.publishing.charts import annotations
 from loopline.publishing.charts import marks as happened
+from loopline.publishing.charts.annotations import Band, Judged
 from loopline.publishing.charts.look import (
     DASHES,
-    GROUND,
-    HEAT,
     WIDE,
+    Extent,
     finish,
     legend,
-    short,
+    reach,
     spell,
     time_axis,
     when,
 )
 from loopline.publishing.charts.marks import Mark
-
-if TYPE_CHECKING:
-    import altair as alt
 
 _WHOLE = "format(datum.value, '~s')"
 """Labels of an axis of amounts: 0, 50k, 1.5M."""
@@ -44,18 +42,6 @@ class Value:
     """False: drawn hollow, for it rests on little."""
 
 
-@dataclass(frozen=True)
-class Band:
-    """Between which values something was expected, at one time."""
-
-    at: int
-    """Milliseconds since 1970."""
-    series: str
-    low: float
-    high: float
-    told: str = ""
-
-
 def lines(  # noqa: PLR0913 - by name
     values: Sequence[Value],
     marks: Sequence[Mark] = (),
@@ -65,10 +51,13 @@ def lines(  # noqa: PLR0913 - by name
     width: int = WIDE,
     is_log: bool = False,
     bands: Sequence[Band] = (),
+    judged: Sequence[Judged] = (),
+    extent: Extent | None = None,
 ) -> dict[str, Any]:
     """Lines over time, one a series, with what happened as marks on the axis.
 
-    `bands` are drawn behind the lines, in the colour of their series.
+    `bands` are drawn behind the lines, in the colour of their series; `judged` as a thick line over
+    its whole window, which is shaded.
     """
     import altair as alt
 
@@ -91,7 +80,13 @@ def lines(  # noqa: PLR0913 - by name
         ],
     )  # fmt: skip
     joined = base.mark_line(strokeWidth=1.8).encode(color=color, strokeDash=dash)
-    layers = [*happened.drawn(marks, rows, width), *_bands(bands, unit, style, color), joined]
+    layers = [
+        *reach(extent),
+        *happened.drawn(marks, rows, width, extent),
+        *annotations.shades(judged, extent),
+        *annotations.bands(bands, unit, style, color),
+        joined,
+    ]
     for is_firm in (True, False):
         dots = [row for row in rows if row["dotted"] and row["firm"] == is_firm]
         if dots:
@@ -101,34 +96,8 @@ def lines(  # noqa: PLR0913 - by name
                 if is_firm
                 else plain.mark_point(filled=False, size=24, strokeWidth=1.3, opacity=1)
             )
+    layers += annotations.verdicts(judged, unit, style, extent)
     return finish(alt.layer(*layers), width, lanes=2 if marks else 0)
-
-
-def _bands(bands: Sequence[Band], unit: str, style: str, color: "alt.Color") -> "list[alt.Chart]":
-    import altair as alt
-
-    if not bands:
-        return []
-    rows = [
-        {"at": one.at, "series": one.series, "low": one.low, "high": one.high, "told": one.told,
-         "when": when(one.at), "shown": f"{spell(one.low, style)} to {spell(one.high, style)}"}
-        for one in bands
-    ]  # fmt: skip
-    shape = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_area(fillOpacity=0.2, strokeOpacity=0, opacity=1)
-        .encode(
-            x=time_axis(),
-            y="low:Q",
-            y2="high:Q",
-            color=color,
-            tooltip=[
-                alt.Tooltip("when:N", title="when"), alt.Tooltip("series:N", title="of"),
-                alt.Tooltip("shown:N", title=f"expected {unit}"), alt.Tooltip("told:N", title="on"),
-            ],
-        )
-    )  # fmt: skip
-    return [shape]
 
 
 def _decades(values: Sequence[Value]) -> list[float]:
@@ -152,6 +121,7 @@ def bars(
     *,
     unit: str,
     width: int = WIDE,
+    extent: Extent | None = None,
 ) -> dict[str, Any]:
     """Bars over time, the series stacked; each begins at its time and is `hours` wide."""
     import altair as alt
@@ -177,9 +147,8 @@ def bars(
             ],
         )
     )  # fmt: skip
-    return finish(
-        alt.layer(*happened.drawn(marks, rows, width), drawn), width, lanes=2 if marks else 0
-    )
+    layers = [*reach(extent), *happened.drawn(marks, rows, width, extent), drawn]
+    return finish(alt.layer(*layers), width, lanes=2 if marks else 0)
 
 
 def _stacked(values: Sequence[Value]) -> list[tuple[float, float]]:
@@ -192,73 +161,6 @@ def _stacked(values: Sequence[Value]) -> list[tuple[float, float]]:
         tops[key] = bottom + one.value
         found.append((bottom, tops[key]))
     return found
-
-
-def heat(
-    cells: Iterable[tuple[int, str, float]], hours: int, limit: float, *, unit: str
-) -> dict[str, Any]:
-    """A row a column and a cell a stretch of time, its colour by how far it is over the limit."""
-    import altair as alt
-
-    width = hours * 3_600_000
-    rows = [
-        {"at": at, "end": at + width, "name": short(name), "value": value, "when": when(at)}
-        for at, name, value in cells
-    ]
-    order = list(dict.fromkeys(row["name"] for row in rows))
-    steps = [limit / 2, limit, 2.5 * limit, 5 * limit]
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_rect(stroke=GROUND, strokeWidth=0.5)
-        .encode(
-            x=time_axis(),
-            x2="end:T",
-            y=alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=200)),
-            color=alt.Color(
-                "value:Q",
-                title=f"{unit}, limit {limit:g}",
-                scale=alt.Scale(type="threshold", domain=steps, range=list(HEAT)),
-                legend=alt.Legend(orient="top", gradientLength=260, format=".2~f"),
-            ),
-            tooltip=[
-                alt.Tooltip("when:N", title="from"), alt.Tooltip("name:N", title="column"),
-                alt.Tooltip("value:Q", title=unit, format=".3f"),
-            ],
-        )
-    )  # fmt: skip
-    return finish(chart, WIDE - 90, height=22 * len(order))
-
-
-def spans(
-    bars: Sequence[tuple[int, int, str, str, str]], *, first: int, last: int
-) -> dict[str, Any]:
-    """What was open from when to when: `from, to, name, kind, sentence` each."""
-    import altair as alt
-
-    rows = [
-        {"at": max(at, first), "end": min(end, last), "name": short(name, 34), "series": kind,
-         "told": told, "when": f"{when(at)} to {when(end)}"}
-        for at, end, name, kind, told in bars
-    ]  # fmt: skip
-    kinds = sorted({kind for _, _, _, kind, _ in bars})
-    color, _ = legend(kinds, symbol="square")
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar(height={"band": 0.62}, minBandSize=3, cornerRadius=2)
-        .encode(
-            x=time_axis(),
-            x2="end:T",
-            y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
-            color=color,
-            tooltip=[
-                alt.Tooltip("name:N", title="what"),
-                alt.Tooltip("when:N", title="open"),
-                alt.Tooltip("told:N", title="found"),
-            ],
-        )
-    )
-    lanes = len({row["name"] for row in rows})
-    return finish(chart, WIDE - 150, height=20 * lanes)
 
 
 def _row(one: Value, style: str) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from loopline.monitoring.history import History
-from loopline.publishing.charts import over_time
+from loopline.publishing.charts import lanes
 from loopline.publishing.charts.chart import Chart
 from loopline.publishing.watching.past import Past
-from loopline.publishing.watching.stretches import start
+from loopline.publishing.watching.stretches import extent, start
 
 COLUMNS = 12
 """Columns in the chart of drift over time, the worst ones; the table has all."""
@@ -30,6 +30,10 @@ def charts(past: Past, one: History) -> Iterator[Chart]:
     ordered = sorted(((at, name, psi) for (at, name), psi in cells.items()),
                      key=lambda cell: (worst.index(cell[1]), cell[0]))  # fmt: skip
     allowed = past.contract.monitor.drift.get("psi", 0.2)
+    beyond = [pair for pair in one.pairs if pair.drift.figures["psi"] > allowed]
+    title = f"{len(beyond)} of {len(one.pairs)} columns are beyond a PSI of {allowed:g} now"
+    if beyond:
+        title += f", most of all {beyond[0].drift.column} with {beyond[0].drift.figures['psi']:.2f}"
     rows = tuple(
         (
             pair.drift.column,
@@ -43,10 +47,12 @@ def charts(past: Past, one: History) -> Iterator[Chart]:
         for pair in one.pairs
     )
     yield Chart(
-        title="Population stability index (PSI)",
+        title=title,
         alt=f"Drift of {len(worst)} columns over time; the worst is {worst[0]} with a PSI of "
         f"{most[worst[0]]:.2f}, where {allowed:g} is allowed.",
-        spec=over_time.heat(ordered, one.hours, allowed, unit="PSI"),
+        spec=lanes.heat(
+            ordered, one.hours, allowed, unit="population stability index", extent=extent(one)
+        ),
         head=("column", "kind", "PSI", "by chance", "Jensen-Shannon", "KS", "missing"),
         rows=rows,
         note=f"The table has all columns in the newest window, {one.window}.",

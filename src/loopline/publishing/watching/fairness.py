@@ -9,8 +9,9 @@ from loopline.publishing.charts.chart import Chart
 from loopline.publishing.charts.look import HALF, LIMIT
 from loopline.publishing.charts.marks import Mark
 from loopline.publishing.charts.over_time import Value
+from loopline.publishing.watching import judged
 from loopline.publishing.watching.past import Past
-from loopline.publishing.watching.stretches import continuous, middle, on, whole
+from loopline.publishing.watching.stretches import continuous, extent, middle, on, whole
 
 _GROUPS = 6
 
@@ -28,10 +29,10 @@ def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
                 if (measured["by"], measured["metric"]) != (rule.by, rule.metric):
                     continue
                 at, told = middle(point.window), on(point)
-                judged = [each for each in measured["groups"] if each["judged"]]
+                large = [each for each in measured["groups"] if each["judged"]]
                 groups += [
                     Value(at, str(each["group"]), each["figure"], f"{each['rows']:,} outcomes")
-                    for each in sorted(judged, key=lambda each: -each["rows"])[:_GROUPS]
+                    for each in sorted(large, key=lambda each: -each["rows"])[:_GROUPS]
                 ]
                 if measured[key] is not None:
                     gaps.append(Value(at, key, measured[key], told))
@@ -39,16 +40,19 @@ def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
                     (f"{point.window.start:%Y-%m-%d %H:%M}", past.name(point.version),
                      str(each["group"]), spell(rule.metric, each["figure"], past.currency),
                      f"{each['rows']:,}")
-                    for each in judged
+                    for each in large
                 ]  # fmt: skip
         if not groups:
             continue
         what = f"{rule.metric} by {rule.by}"
+        finding = judged.newest(one, what)
         yield Chart(
             title=what,
             alt=f"{what} over time, a line for each of "
             f"{', '.join(dict.fromkeys(each.series for each in groups))}.",
-            spec=over_time.lines(continuous(groups), marks, unit=rule.metric, width=HALF),
+            spec=over_time.lines(
+                continuous(groups), marks, unit=rule.metric, width=HALF, extent=extent(one)
+            ),
             head=("from", "version", "group", rule.metric, "outcomes"),
             rows=tuple(rows),
         )
@@ -59,10 +63,19 @@ def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
             worst = (min if key == "ratio" else max)(
                 each.value for each in gaps if each.series == key
             )
-            what = "least over greatest group" if key == "ratio" else "greatest less least group"
+            gap = "least over greatest group" if key == "ratio" else "greatest less least group"
+            figure = "not judged yet" if finding is None else f"{finding.value:.3g}"
             yield Chart(
-                title=f"{what}: {asked}",
+                title=f"{gap} {figure}, promised {asked}",
                 alt=f"{key} of {rule.metric} by {rule.by} over time, at its worst {worst:.3g}; the "
                 f"rule is {asked}.",
-                spec=over_time.lines(continuous(gaps), marks, unit=key, width=HALF),
+                spec=over_time.lines(
+                    continuous(gaps),
+                    marks,
+                    unit=key,
+                    width=HALF,
+                    judged=judged.drawn(finding, figure),
+                    extent=extent(one),
+                ),
+                holds=judged.holds(finding),
             )

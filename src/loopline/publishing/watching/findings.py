@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from loopline.monitoring.history import History
-from loopline.publishing.charts import over_time
+from loopline.publishing.charts import lanes
 from loopline.publishing.charts.chart import Chart
 from loopline.publishing.watching.past import Past, Stay
 from loopline.publishing.watching.stretches import milliseconds, start
@@ -30,10 +30,11 @@ def charts(past: Past, one: History) -> Iterator[Chart]:
              "open" if stay.closed is None else stay.closed[:16].replace("T", " "),
              finding.kind, finding.message)
         )  # fmt: skip
+    still = sum(stay.closed is None for stay in here)
     yield Chart(
-        title="What was open when",
-        alt=f"{len(here)} findings over time, {sum(s.closed is None for s in here)} of them open.",
-        spec=over_time.spans(bars, first=first, last=last),
+        title=f"{opened_now(still)}, {len(here) - still} passed",
+        alt=f"{len(here)} findings over time, {still} of them open.",
+        spec=lanes.spans(bars, first=first, last=last),
         head=("opened", "passed", "kind", "found"),
         rows=tuple(rows),
     )
@@ -51,3 +52,10 @@ def _extent(past: Past, one: History, here: Sequence[Stay]) -> tuple[int, int]:
     first, now = min(start(one.points[0].window), *opened), int(past.at.timestamp() * 1000)
     last = max(*told, min(now, end), first + 1)
     return first, last + (last - first) // 40  # so that what opened just now is seen
+
+
+def opened_now(number: int) -> str:
+    """Return how many findings are open, as a sentence begins with it."""
+    if not number:
+        return "No finding is open"
+    return f"{number} finding{' is' if number == 1 else 's are'} open"

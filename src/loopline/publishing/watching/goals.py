@@ -4,16 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from loopline.contract.metrics import METRICS
 from loopline.contract.schema import Goal
-from loopline.evaluation.gates import limit
-from loopline.monitoring.findings import spell
+from loopline.evaluation.gates import RELATIONS, limit
+from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.history import History, Point
 from loopline.publishing.charts import over_time
+from loopline.publishing.charts.annotations import Band
 from loopline.publishing.charts.chart import Chart
 from loopline.publishing.charts.look import BASELINE, LIMIT
 from loopline.publishing.charts.marks import Mark
-from loopline.publishing.charts.over_time import Band, Value
+from loopline.publishing.charts.over_time import Value
+from loopline.publishing.watching import judged
 from loopline.publishing.watching.past import Past
-from loopline.publishing.watching.stretches import end, middle, on, start, whole
+from loopline.publishing.watching.stretches import end, extent, middle, on, start, whole
 
 
 def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
@@ -37,7 +39,7 @@ def _expected(past: Past, one: History, goal: Goal) -> Iterator[Band]:
         found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
         if found is not None and point.estimated is not None:
             told = f"{point.estimated.rows:,} predictions, before any outcome"
-            name = past.name(point.version)
+            name = past.series(point.version)
             alone = len(one.points) == 1
             ends = (start(point.window), end(point.window)) if alone else (middle(point.window),)
             yield from (Band(at, name, found.low, found.high, told) for at in ends)
@@ -49,7 +51,7 @@ def _alone(past: Past, one: History, goal: Goal) -> Iterator[Value]:
         found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
         if found is not None:
             told = f"an estimate on {point.rows:,} predictions"
-            name = past.name(point.version)
+            name = past.series(point.version)
             yield Value(middle(point.window), name, found.value, told, is_firm=False)
 
 
@@ -64,7 +66,7 @@ def _lines(past: Past, one: History, goal: Goal) -> Iterator[Value]:
         if found is None or value is None:
             continue
         at = middle(point.window)
-        name = past.name(point.version)
+        name = past.series(point.version)
         versions.append(Value(at, name, value, on(point), point.is_mature))
         baseline = found.baseline_metrics.get(goal.metric)
         if baseline is not None:
@@ -82,22 +84,44 @@ def _chart(
     bands: list[Band],
     marks: Sequence[Mark],
 ) -> Chart:
-    [(condition, amount)] = goal.conditions.items()
     unit = goal.metric
     if METRICS[goal.metric].needs_costs and past.currency:
         unit = f"{past.currency} per prediction"
-    asked = f"{condition.replace('_', ' ')} {amount}"
+    finding = judged.newest(one, goal.metric)
+    asked = _asked(past, goal, finding)
+    figure = "" if finding is None else spell(goal.metric, finding.value, past.currency)
     rows = tuple(_table_row(past, point, goal.metric) for point in one.points)
     own = [value for value in values if value.series not in (LIMIT, BASELINE)]
     low, high = min(value.value for value in own), max(value.value for value in own)
     return Chart(
-        title=f"{goal.metric}: {asked}",
+        title=f"{goal.metric} {figure or 'not judged yet'}, promised {asked}",
         alt=f"{goal.metric} over time, between {spell(goal.metric, low, past.currency)} and "
         f"{spell(goal.metric, high, past.currency)}; the goal is {asked}.",
-        spec=over_time.lines(values, marks, unit=unit, bands=bands),
+        spec=over_time.lines(
+            values,
+            marks,
+            unit=unit,
+            bands=bands,
+            judged=judged.drawn(finding, figure),
+            extent=extent(one),
+        ),
         head=("from", "version", goal.metric, "expected", "baseline", "outcomes"),
         rows=rows,
+        holds=judged.holds(finding),
     )
+
+
+def _asked(past: Past, goal: Goal, finding: Finding | None) -> str:
+    """Return what was promised; against the baseline also as the amount that came to, if judged."""
+    [(condition, amount)] = goal.conditions.items()
+    relation = RELATIONS[condition]
+    if not condition.endswith("baseline_by"):
+        return f"{relation} {spell(goal.metric, float(amount), past.currency)}"
+    if finding is None:
+        return f"{amount} {relation.removesuffix(' by')}"
+    bound = "at least" if METRICS[goal.metric].direction == "higher" else "at most"
+    needed = spell(goal.metric, finding.limit, past.currency)
+    return f"{bound} {needed} ({amount} {relation.removesuffix(' by')})"
 
 
 def _table_row(past: Past, point: Point, metric: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from loopline.publishing.charts.look import BASELINE
 from loopline.publishing.charts.marks import Mark
 from loopline.publishing.charts.over_time import Value
 from loopline.publishing.watching.past import Past
-from loopline.publishing.watching.stretches import middle, on, per, start
+from loopline.publishing.watching.stretches import extent, middle, on, per, start
 
 
 def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
@@ -45,12 +45,18 @@ def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
     word = "less" if sum_ >= 0 else "more"
     summed = f"{abs(sum_):,.0f} {currency} {word} than the baseline"
     yield Chart(
-        title=f"Saved against the baseline, {currency} per {per(one)}",
+        title=f"The answers cost {summed}",
         alt=f"What the model's answers saved over time: {summed} in all.",
-        spec=over_time.bars(_by_sign(saved), one.hours, marks, unit=currency),
+        spec=over_time.bars(
+            _by_sign(saved),
+            one.hours,
+            marks,
+            unit=f"{currency} saved per {per(one)}",
+            extent=extent(one),
+        ),
         head=("from", "version", f"cost, {currency}", f"baseline, {currency}", "saved"),
         rows=tuple(rows),
-        note=f"On the predictions whose outcome is known, the answers cost {summed} in all.",
+        note="In all, on the predictions whose outcome is known.",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from loopline.monitoring.findings import Finding, spell
 from loopline.monitoring.history import History
 from loopline.publishing import page
-from loopline.publishing.watching import quality
+from loopline.publishing.watching import headline, quality
 from loopline.publishing.watching.past import Past
 from loopline.publishing.watching.promises import promises
 from loopline.publishing.watching.sections import sections
@@ -15,6 +15,9 @@ from loopline.registry.release import Release
 from loopline.response.rules import COOLING
 from loopline.store.ledger import iso
 
+_MISSED = ("goal", "fairness", "service")
+"""Findings that are a missed promise."""
+_TONES = {True: "passed", False: "failed", None: "note"}
 _ACTIONS = 200
 """Rows of what was done, the newest; the ledger has all."""
 
@@ -36,7 +39,8 @@ def html(past: Past, status: Mapping[str, Any]) -> str:
             "name": one.environment,
             "told": _told(past, one),
             "notes": one.notes,
-            "promises": promises(past, one),
+            "promises": [_promise(row) for row in promises(past, one)],
+            "tones": [_TONES[row["holds"]] for row in promises(past, one)],
             "sections": parts[one.environment],
         }
         for one in past.histories
@@ -46,7 +50,9 @@ def html(past: Past, status: Mapping[str, Any]) -> str:
         [chart for each in parts.values() for part in each for chart in part.charts],
         contract=past.contract,
         at=iso(past.at)[:16].replace("T", " "),
+        headline=headline.lines(past, status),
         open=past.open,
+        missed=_MISSED,
         environments=_environments(past),
         facts=_facts(status),
         places=places,
@@ -70,21 +76,28 @@ def _told(past: Past, one: History) -> str:
     )
 
 
-def _environments(past: Past) -> list[dict[str, Any]]:
+def _environments(past: Past) -> list[tuple[str, ...]]:
     newest: dict[str, Release] = {release.environment: release for release in past.releases}
-    rows = []
-    for name in [*past.contract.environments, *(set(newest) - set(past.contract.environments))]:
+    rows: list[tuple[str, ...]] = []
+    gone = sorted(set(newest) - set(past.contract.environments))
+    for name in (*past.contract.environments, *gone):
         release = newest.get(name)
-        row = {"environment": name, "serves": "nothing", "since": "", "by": "", "why": ""}
-        if release is not None:
-            row |= {
-                "serves": ", ".join(_served(release)),
-                "since": release.at[:16].replace("T", " "),
-                "by": release.by,
-                "why": release.why,
-            }
-        rows.append({**row, "open": sum(one.environment == name for one in past.open)})
+        found = str(sum(one.environment == name for one in past.open))
+        serves = ("nothing", "", "", "") if release is None else (
+            ", ".join(_served(release)), _minute(release.at), release.by, release.why
+        )  # fmt: skip
+        rows.append((name, *serves, found))
     return rows
+
+
+def _promise(row: Mapping[str, Any]) -> tuple[str, ...]:
+    state = {True: "✓ holds", False: "✗ missed", None: "not judged"}[row["holds"]]
+    on = f"{row['on']}, {row['from']} to {row['to']}" if row["on"] else row["told"]
+    return (state, row["what"], row["value"], row["limit"], row["version"], on)
+
+
+def _minute(at: str) -> str:
+    return at[:16].replace("T", " ")
 
 
 def _served(release: Release) -> list[str]:
@@ -135,27 +148,21 @@ def _evidence(finding: Finding) -> str:
     )
 
 
-def _actions(past: Past) -> list[dict[str, str]]:
+def _actions(past: Past) -> list[tuple[str, ...]]:
     """Return releases and what rules did, the newest first."""
-    rows = [
-        {
-            "at": release.at[:16].replace("T", " "),
-            "where": release.environment,
-            "what": "release" if release.rolled_back is None else "rollback",
-            "outcome": f"{', '.join(_served(release))} by {release.by}",
-            "why": release.why,
-        }
+    rows: list[tuple[str, ...]] = [
+        (
+            _minute(release.at),
+            release.environment,
+            "release" if release.rolled_back is None else "rollback",
+            f"{', '.join(_served(release))} by {release.by}",
+            release.why,
+        )
         for release in past.releases
     ]
     rows += [
-        {
-            "at": action.at[:16].replace("T", " "),
-            "where": action.environment,
-            "what": action.kind,
-            "outcome": action.outcome,
-            "why": action.why,
-        }
+        (_minute(action.at), action.environment, action.kind, action.outcome, action.why)
         for action in past.actions
         if action.outcome != COOLING
     ]
-    return sorted(rows, key=lambda row: row["at"], reverse=True)[:_ACTIONS]
+    return sorted(rows, key=lambda row: row[0], reverse=True)[:_ACTIONS]

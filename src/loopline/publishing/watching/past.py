@@ -63,6 +63,11 @@ class Past:
         """Return what a version is called."""
         return f"{self.contract.project}:{version}"
 
+    @staticmethod
+    def series(version: int) -> str:
+        """Return what a version is called in a chart, where all are of one project."""
+        return f"v{version}"
+
     @property
     def open(self) -> list[Finding]:
         """The findings that are open."""

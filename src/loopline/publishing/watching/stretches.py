@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from loopline.monitoring.history import History, Point
 from loopline.monitoring.windows import HOUR, Window
@@ -11,11 +11,20 @@ from loopline.publishing.charts.over_time import Value
 
 def span(one: History) -> str:
     """Return how long a stretch is, in words: a week."""
-    if one.hours % 168 == 0:
-        return "a week" if one.hours == 168 else f"{one.hours // 168} weeks"
-    if one.hours % 24 == 0:
-        return "a day" if one.hours == 24 else f"{one.hours // 24} days"
-    return "an hour" if one.hours == 1 else f"{one.hours} hours"
+    return _spelled(one.hours)
+
+
+def spelled(length: timedelta) -> str:
+    """Return a length of time in words, in whole hours."""
+    return _spelled(max(1, -(-length // timedelta(hours=1))))
+
+
+def _spelled(hours: int) -> str:
+    if hours % 168 == 0:
+        return "a week" if hours == 168 else f"{hours // 168} weeks"
+    if hours % 24 == 0:
+        return "a day" if hours == 24 else f"{hours // 24} days"
+    return "an hour" if hours == 1 else f"{hours} hours"
 
 
 def per(one: History) -> str:
@@ -41,6 +50,11 @@ def middle(window: Window) -> int:
 def milliseconds(text: str) -> int:
     """Return a written moment in milliseconds since 1970."""
     return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def extent(one: History) -> tuple[int, int]:
+    """Return from when to when every chart goes, so that they lie under each other."""
+    return start(one.points[0].window), end(one.points[-1].window)
 
 
 def on(point: Point) -> str:
