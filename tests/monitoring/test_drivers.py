@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
-from loopline.contract.schema import Review
+from loopline.contract.schema import Monitor, Review
 from loopline.counts.kernel import count_arrays
+from loopline.errors import RuntimeUnavailableError
 from loopline.model.compile.estimator import compile_plan
 from loopline.model.explanation import Explainer, background
 from loopline.model.signature import Feature, Input, Signature, matrix
@@ -169,6 +171,68 @@ def test_a_model_that_must_be_asked_is_explained_where_the_contract_reviews() ->
     assert some.cells == {}
 
 
+def asked(score: Any) -> Reference:
+    """A version without a plan."""
+    known = reference()
+    generator = np.random.default_rng(2)
+    columns = {name: generator.normal(size=400) for name in ("age", "debt")}
+    kept = background(None, known.signature, columns, 0)
+    explainer = Explainer(kept, known.signature, None, score)
+    return replace(known, explainer=explainer)
+
+
+def test_a_version_without_a_plan_is_asked_for_what_is_reviewed_and_for_no_more() -> None:
+    rows = []
+
+    def score(columns: Any) -> np.ndarray:
+        rows.append(len(columns["age"]))
+        return np.asarray(0.5 + 0.1 * np.tanh(columns["age"]))
+
+    known, found = asked(score), logged(reference(), 60)
+
+    assert Reasons(None)(found, known, PLACE).reasons.null_count() == 60
+    assert rows == []
+    reasoned = Reasons(Review(sample="20%"))(found, known, PLACE)
+
+    is_reviewed = reasoned.review.is_not_null()
+    assert 3 < is_reviewed.sum() < 30
+    assert (reasoned.reasons.is_not_null() == is_reviewed).all()
+    row = int(is_reviewed.arg_true()[0])
+    told = json.loads(reasoned.reasons[row])
+    assert told["value"] == pytest.approx(0.5 + 0.1 * np.tanh(found.columns["age"][row]))
+    assert told["reasons"][0]["column"] == "age"
+    assert told["reasons"][1]["adds"] == 0
+
+
+def test_where_the_model_is_asked_for_each_a_stretch_has_so_many_reasons_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drivers, "MOST_ASKED", 7)
+    reasons, found = Reasons(Review(sample=1.0)), logged(reference(), 40)
+
+    reasoned = reasons(found, asked(lambda columns: columns["age"] * 0 + 0.5), PLACE)
+
+    assert reasoned.review.null_count() == 0
+    chance = [zlib.crc32(name.encode()) for name in found.own["prediction_id"].to_list()]
+    explained = reasoned.reasons.is_not_null().arg_true().to_list()
+    assert explained == sorted(np.argsort(chance)[:7].tolist())
+    assert reasons.unexplained[3].startswith("40 predictions of one stretch of the log are to be")
+    reasons.forget()
+    assert reasons.unexplained == {}
+
+
+def test_an_original_that_does_not_answer_is_said_and_its_predictions_are_folded() -> None:
+    def score(_: Any) -> np.ndarray:
+        raise RuntimeUnavailableError("The worker of bundles/credit/3 did not start.")
+
+    reasons = Reasons(Review(sample=1.0))
+    reasoned = reasons(logged(reference(), 20), asked(score), PLACE)
+
+    assert reasoned.review.to_list() == ["sample"] * 20
+    assert reasoned.reasons.null_count() == 20
+    assert reasons.unexplained == {3: "The worker of bundles/credit/3 did not start."}
+
+
 def test_a_version_that_nothing_explains_is_folded_all_the_same() -> None:
     known = reference()
     plain = Reference(3, known.signature, known.profile, None)
@@ -184,12 +248,12 @@ SUBJECT = Subject("credit", "dev", 3, datetime(2013, 5, 8, tzinfo=UTC))
 WINDOW = Window(START, START + 24)
 
 
-def judged(known: Reference, rows: int, spread: float) -> Any:
+def judged(known: Reference, rows: int, spread: float, **monitor: Any) -> Any:
     cells = Reasons(Review(sample=1.0))(logged(known, rows, spread=spread), known, PLACE).cells
     counted: dict[tuple[str, str], Any] = {}
     for cell, each in cells.items():
         counted[IMPORTANCE, cell.column] = counted.get((IMPORTANCE, cell.column), Counter()) + each
-    return drivers.judge(SUBJECT, known, counted, WINDOW)
+    return drivers.judge(Monitor.model_validate(monitor), SUBJECT, known, counted, WINDOW)
 
 
 def test_a_model_that_other_columns_drive_than_at_its_training_is_a_finding() -> None:
@@ -215,3 +279,10 @@ def test_a_model_that_is_driven_as_it_was_is_none() -> None:
 
 def test_on_few_explained_predictions_nothing_is_judged() -> None:
     assert judged(reference(), 99, spread=8.0) == []
+
+
+def test_the_contract_says_how_far_it_may_shift_and_on_how_many_it_is_judged() -> None:
+    [calm] = judged(reference(), 200, spread=8.0, importance_shift="99%")
+
+    assert (calm.status, calm.limit) == ("resolved", 0.99)
+    assert judged(reference(), 200, spread=8.0, minimum_explained=201) == []

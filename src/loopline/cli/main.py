@@ -29,6 +29,7 @@ VERBS = {
     "explain": "Say why a prediction came out so.",
     "watch": "Compare what happens with what was promised, and respond.",
     "findings": "List what is not as promised, explain it, and say that you know of it.",
+    "review": "List what waits for an expert, with its reasons.",
     "quality": "Show every check of the data, at every stage.",
     "up": "Run the server and the watcher together.",
     "profile": "Describe any table, and how far another has drifted from it.",

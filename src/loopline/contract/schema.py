@@ -352,6 +352,15 @@ class Monitor(_Part):
     )
     minimum_rows: int = Field(200, ge=1, description="No drift is judged on fewer predictions.")
     minimum_labels: int = Field(500, ge=1, description="No goal is judged on fewer labels.")
+    importance_shift: Share = Field(
+        0.2,
+        description="Of all that drives the model, the share that may move to other columns.",
+    )
+    minimum_explained: int = Field(
+        100,
+        ge=1,
+        description="No shift of what drives it is judged on fewer explained predictions.",
+    )
     judge_by: Literal["interval", "figure"] = Field(
         "interval",
         description="A finding opens when the whole 95 % interval of a figure misses its limit, "

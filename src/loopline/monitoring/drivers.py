@@ -2,7 +2,8 @@
 
 While the log is folded, the predictions that the contract's `review` chooses get their reasons, and
 so does a small share of all, chosen by the prediction's id: whoever folds, in whatever pieces,
-chooses the same and counts the same. What each column adds, without its sign, is summed up by the
+chooses the same and counts the same. A version without a plan is asked for the reasons of what is
+reviewed, here and never in a request. What each column adds, without its sign, is summed up by the
 hour in whole millionths, which add. A model that is driven by other columns than at its training
 is a finding, though neither its inputs nor its answers need have drifted far.
 """
@@ -16,10 +17,15 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from loopline.contract.schema import Review
+from loopline.contract.schema import Monitor, Review
 from loopline.data.columns import Columns
 from loopline.data.row_sql import Expression, evaluate, parse
-from loopline.errors import RequestError, RowSqlError
+from loopline.errors import (
+    MissingExtraError,
+    RequestError,
+    RowSqlError,
+    RuntimeUnavailableError,
+)
 from loopline.model.explanation import Contributions
 from loopline.model.signature import Signature
 from loopline.monitoring.findings import Finding, Subject
@@ -30,10 +36,8 @@ from loopline.monitoring.windows import Window
 
 SHARE = 1 / 256
 """Of all predictions, explained where that is exact, whatever the contract reviews."""
-LEAST_ROWS = 100
-"""On fewer explained predictions no shift is judged."""
-LIMIT = 0.2
-"""Of all that drives a model, the share that may have moved to other columns."""
+MOST_ASKED = 500
+"""Of one stretch of the log, so many are explained where the model is asked for each."""
 _MILLION = 1_000_000
 _TOLD = 10
 
@@ -56,6 +60,12 @@ class Reasons:
         self._sample = 0.0 if review is None else float(review.sample)
         self._when = None if review is None else review.when
         self._parsed: dict[int, Expression | None] = {}
+        self.unexplained: dict[int, str] = {}
+        """Version to why some of what is reviewed has no reasons, since `forget`."""
+
+    def forget(self) -> None:
+        """Begin a new fold."""
+        self.unexplained = {}
 
     def __call__(self, found: Typed, reference: Reference, place: tuple[str, int]) -> Reasoned:
         """Explain some rows of one version; `place` is environment and version."""
@@ -74,7 +84,14 @@ class Reasons:
             if explainer.method == "exact":
                 by_chance = chance < max(self._sample, SHARE)
             rows = np.flatnonzero(asked | by_chance)
-            told = _explained(reference, found.columns, rows)
+            if explainer.method != "exact" and len(rows) > MOST_ASKED:
+                self.unexplained[reference.version] = (
+                    f"{len(rows):,} predictions of one stretch of the log are to be reviewed, and "
+                    f"at most {MOST_ASKED} of them get reasons where the model is asked for each. "
+                    "Review fewer, or explain one: loopline explain PREDICTION-ID"
+                )
+                rows = np.sort(rows[np.argsort(chance[rows], kind="stable")[:MOST_ASKED]])
+            told = self._explained(reference, found.columns, rows)
             if told is not None:
                 for at, row in enumerate(rows.tolist()):
                     reasons[row] = msgspec.json.encode(told.reasons(at, _TOLD)).decode()
@@ -101,6 +118,20 @@ class Reasons:
             return np.zeros(rows, dtype=bool)
         return np.asarray(evaluate(condition.steps, columns, rows) == 1)
 
+    def _explained(
+        self, reference: Reference, columns: Columns, rows: np.ndarray
+    ) -> Contributions | None:
+        if not rows.size or reference.explainer is None:
+            return None
+        chosen = {name: values[rows] for name, values in columns.items()}
+        try:
+            return reference.explainer(chosen)
+        except RequestError:  # of a sampled one: a model may refuse values that never came together
+            return None
+        except (RuntimeUnavailableError, MissingExtraError) as error:
+            self.unexplained[reference.version] = str(error)
+            return None
+
 
 def _parsed(condition: str, types: Mapping[str, str]) -> Expression | None:
     """Return the condition; None for a version that has not the columns it names."""
@@ -124,16 +155,6 @@ def _has_all(signature: Signature, columns: Columns) -> bool:
     return all(each.name in columns for each in signature.inputs if each.required)
 
 
-def _explained(reference: Reference, columns: Columns, rows: np.ndarray) -> Contributions | None:
-    if not rows.size or reference.explainer is None:
-        return None
-    chosen = {name: values[rows] for name, values in columns.items()}
-    try:
-        return reference.explainer(chosen)
-    except RequestError:  # of a sampled one: a model may refuse values that never came together
-        return None
-
-
 def _cells(
     told: Contributions, hours: np.ndarray, counted: np.ndarray, place: tuple[str, int]
 ) -> dict[Cell, Counts]:
@@ -149,6 +170,7 @@ def _cells(
 
 
 def judge(
+    monitor: Monitor,
     subject: Subject,
     reference: Reference,
     counted: Mapping[tuple[str, str], Counts],
@@ -162,7 +184,7 @@ def judge(
         if kind == IMPORTANCE and isinstance(each, Counter)
     }
     rows = max((each["rows"] for each in sums.values()), default=0)
-    if not usual or rows < LEAST_ROWS:
+    if not usual or rows < monitor.minimum_explained:
         return []
     now = _shares({name: each["millionths"] for name, each in sums.items()})
     before = _shares(usual)
@@ -170,20 +192,21 @@ def judge(
     shift = sum(map(abs, moved.values())) / 2
     most = sorted(moved, key=lambda name: (-abs(moved[name]), name))[:3]
     told = ", ".join(f"{name} {before.get(name, 0):.0%} → {now.get(name, 0):.0%}" for name in most)
-    state = "has shifted" if shift > LIMIT else "is as at its training"
+    limit = float(monitor.importance_shift)
+    state = "has shifted" if shift > limit else "is as at its training"
     return [
         subject.judge(
             "importance",
             "reasons",
-            holds=shift <= LIMIT,
+            holds=shift <= limit,
             metric="importance_shift",
             value=shift,
-            limit=LIMIT,
+            limit=limit,
             window=window.text,
             rows=rows,
             labels=None,
             message=f"What drives {subject.name} {state} on {rows:,} explained predictions, "
-            f"{window}: {shift:.0%} moved to other columns (limit {LIMIT:.0%}); {told}.",
+            f"{window}: {shift:.0%} moved to other columns (limit {limit:.0%}); {told}.",
             evidence={"now": now, "training": before},
         )
     ]

@@ -58,6 +58,8 @@ class Folded:
     """Predictions whose event is implausibly far from their arrival."""
     held: dict[str, str] = field(default_factory=dict)
     """Segment to why it waits: its predictions are of a version that cannot be opened."""
+    unexplained: dict[int, str] = field(default_factory=dict)
+    """Version to why some of what is reviewed has no reasons."""
     removed: int = 0
     """Segments that were folded long ago, and are gone now."""
     is_alone: bool = True
@@ -141,6 +143,8 @@ class Fold:
     def __call__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Folded:
         """Fold what is new. `clock` is the real time, by which leases run out."""
         done = Folded()
+        self._reasons.forget()
+        done.unexplained = self._reasons.unexplained
         ends = self._ends()
         segments = self._segments()
         for segment in segments:

@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from loopline.counts.kernel import Profile
 from loopline.counts.pairs import Pairs, decode
+from loopline.data.columns import Columns
 from loopline.data.multivariate import Rows
 from loopline.evaluation.expectation import Expectation
 from loopline.model.bundle import Bundle, open_bundle
 from loopline.model.explanation import KEPT, Explainer
+from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature
 from loopline.registry.versions import Registry
+from loopline.settings import Settings
 from loopline.training.baselines import Baseline, restore
 
 
@@ -36,7 +40,7 @@ class Reference:
     expectation: Expectation | None = None
     """What its answers say of its own errors; None where too few rows could teach it."""
     explainer: Explainer | None = None
-    """What explains its predictions; None for one without a plan."""
+    """What explains its predictions; None for one that was made without what that needs."""
     pairs: Pairs = field(default_factory=dict)
     """Inputs that the contract wanted watched together, as they were in its training rows."""
     rows: Rows | None = None
@@ -46,9 +50,15 @@ class Reference:
 class References:
     """The references of one project; each is opened once."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, settings: Settings | None = None) -> None:
+        """With `settings` a version that its original answers can be asked for reasons.
+
+        Its worker is started when it is first asked, and ended by `rest`.
+        """
         self._registry = registry
+        self._settings = settings
         self._opened: dict[int, Reference] = {}
+        self._asked: list[_Asked] = []
 
     def __call__(self, version: int) -> Reference:
         """Return the reference of `version`.
@@ -69,11 +79,61 @@ class References:
                 _baseline(bundle),
                 _importances(bundle),
                 _expectation(bundle),
-                _explainer(bundle),
+                self._explainer(bundle),
                 _pairs(bundle),
                 _rows(bundle),
             )
         return self._opened[version]
+
+    def rest(self) -> None:
+        """End the workers of originals that were asked; the next question starts them again."""
+        for asked in self._asked:
+            asked.close()
+
+    def _explainer(self, bundle: Bundle) -> Explainer | None:
+        if KEPT not in bundle.listed:
+            return None
+        if bundle.plan is not None:
+            return Explainer(bundle.file(KEPT), bundle.signature, bundle.plan)
+        if "model.onnx" not in bundle.listed and self._settings is None:
+            return None
+        asked = _Asked(bundle, self._settings)
+        self._asked.append(asked)
+        return Explainer(bundle.file(KEPT), bundle.signature, None, asked.score)
+
+
+class _Asked:
+    """A network or an original, opened when it is first asked."""
+
+    def __init__(self, bundle: Bundle, settings: Settings | None) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._worker: OriginalRuntime | None = None
+
+    def score(self, columns: Columns) -> np.ndarray:
+        """Return the scores of rows, as the server would.
+
+        Raises:
+            RequestError: the model cannot score such rows.
+            RuntimeUnavailableError: the original's worker does not answer.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        network = self._bundle.network
+        if network is not None:
+            return network.score(columns)
+        if self._worker is None:
+            assert self._settings is not None  # noqa: S101 - an original is asked with them alone
+            self._worker = OriginalRuntime(
+                self._bundle,
+                self._settings.home,
+                self._settings.store_url,
+                self._settings.environment,
+            )
+        return self._worker.score(columns)
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
 
 
 def shares(importance: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -111,9 +171,3 @@ def _pairs(bundle: Bundle) -> Pairs:
 
 def _rows(bundle: Bundle) -> Rows | None:
     return Rows.from_bytes(bundle.file("sample.bin")) if "sample.bin" in bundle.listed else None
-
-
-def _explainer(bundle: Bundle) -> Explainer | None:
-    if KEPT not in bundle.listed or bundle.plan is None:
-        return None
-    return Explainer(bundle.file(KEPT), bundle.signature, bundle.plan)

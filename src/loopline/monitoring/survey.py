@@ -177,7 +177,7 @@ class Survey:
             environment, reference, lambda: self._lazy(environment, version), window, rows
         )
         judged += multivariate.judge(contract, subject, apart, window)
-        judged += drivers.judge(subject, reference, counted, window)
+        judged += drivers.judge(contract.monitor, subject, reference, counted, window)
         data = self._known_quality()
         judged += quality.of_data(subject, data)
         judged += quality.judge(

@@ -92,7 +92,7 @@ class Watch:
         contract, registry = workspace.contract, workspace.registry
         self._space = workspace
         self._project = contract.project
-        self._references = References(registry)
+        self._references = References(registry, workspace.settings)
         self._fold = Fold(
             workspace.settings.home / "log",
             contract.project,
@@ -136,11 +136,22 @@ class Watch:
             "Another watcher judges and responds, or was killed within the last minute; this one "
             "helps it to fold."
         )
-        return Pass(self._project, iso(now), self._fold(), notes=(note,), is_judged=False)
+        return Pass(self._project, iso(now), self._folded(), notes=(note,), is_judged=False)
+
+    def _folded(self) -> Folded:
+        """Fold what is new; the workers of originals that were asked for reasons do not stay."""
+        try:
+            return self._fold()
+        finally:
+            self._references.rest()
 
     def _look(self, now: datetime) -> Pass:
-        folded = self._fold()
+        folded = self._folded()
         notes = [f"{segment} waits: {why}" for segment, why in folded.held.items()]
+        notes += [
+            f"Reviewed predictions of {self._project}:{version} lack reasons: {why}"
+            for version, why in folded.unexplained.items()
+        ]
         try:
             self._settle()  # before anything goes for its age
         except (BundleRefusedError, UnknownVersionError) as error:
