@@ -31,7 +31,7 @@ from loopline.demo.client import LATE_BY
 from loopline.demo.flights import flights, month
 from loopline.model.bundle import open_bundle
 from loopline.model.signature import decide, matrix
-from loopline.monitoring import estimation, fold, hours, labels, performance
+from loopline.monitoring import estimation, hours, performance
 from loopline.monitoring.findings import Finding
 from loopline.monitoring.reference import References
 from loopline.monitoring.windows import HOUR, Window, microseconds
@@ -177,9 +177,7 @@ class Replay:
         window = Window(microseconds(first) // HOUR, microseconds(last) // HOUR)
         reference = self._references(1)
         counted = hours.total(database, contract.project, ENVIRONMENT, 1, window)
-        rows = self._project.tables.scan(fold.table(contract.project)).filter("plausible")
-        known = labels.read(self._project.tables, contract.project)
-        real = performance.measure(contract, reference, known.join(rows), [window])
+        real = performance.measure(contract, reference, database, ENVIRONMENT, [window])
         share = 1.0 if real is None else real.coverage
         found = estimation.measure(contract, reference, counted, window, share)
         return Month(

@@ -218,7 +218,7 @@ def loopline_fairness(_first: str, _second: str) -> dict[str, object]:
     """Count decisions by group once, and work the same metrics out of the counts."""
     import numpy as np
 
-    from loopline.counts.quality import Confusion, fairness, of_decisions
+    from loopline.counts.decisions import Confusion, fairness, of_decisions
 
     truth, said, features = people()
     began = time.perf_counter()
@@ -248,7 +248,7 @@ def month(_first: str, _second: str) -> dict[str, object]:
 
     from loopline.counts.statistics import drift
     from loopline.monitoring import hours, spans
-    from loopline.monitoring.hours import INPUT, OUTCOMES, Cell
+    from loopline.monitoring.hours import INPUT, OF_OUTCOMES, Cell
     from loopline.monitoring.windows import Window
     from loopline.store.database import Database
 
@@ -266,7 +266,7 @@ def month(_first: str, _second: str) -> dict[str, object]:
             }
             with database.begin() as connection:
                 hours.add(connection, "p", cells)
-        closed = spans.close(database, "p", datetime(2026, 1, 1, tzinfo=UTC), OUTCOMES)
+        closed = spans.close(database, "p", datetime(2026, 1, 1, tzinfo=UTC), OF_OUTCOMES)
         took: dict[str, list[float]] = {"seconds": [], "cpu": []}
         for _ in range(7):
             began, cpu = time.perf_counter(), time.process_time()

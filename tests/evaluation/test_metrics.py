@@ -91,6 +91,8 @@ def test_regression_metrics_equal_scikit_learns_also_far_from_zero():
             "mae": theirs.mean_absolute_error(truth, scores),
             "rmse": theirs.root_mean_squared_error(truth, scores),
             "r2": theirs.r2_score(truth, scores),
+            "bias": (scores - truth).mean(),
+            "quantile_loss": theirs.mean_pinball_loss(truth, scores, alpha=0.5),
             "mape": theirs.mean_absolute_percentage_error(truth, scores),
         },
         rel=1e-9,

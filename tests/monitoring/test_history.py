@@ -1,13 +1,12 @@
 """A look back: the same figures as the look of that day, for every stretch of time."""
 
 import importlib.util
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
-from loopline.monitoring import history, labels
+from loopline.monitoring import gauges, history
 from loopline.monitoring.reference import References
 from loopline.monitoring.windows import Window
 
@@ -25,10 +24,7 @@ lived, read_only = _module.lived, _module.read_only
 
 def read(world, now):
     space = world.space
-    known = labels.read(space.tables, "credit")
-    return history.read(
-        space.contract, space.database, space.tables, References(space.registry), known, now
-    )
+    return history.read(space.contract, space.database, References(space.registry), now)
 
 
 def test_every_prediction_outcome_and_request_is_in_one_stretch(lived, day):
@@ -68,18 +64,30 @@ def test_the_newest_window_is_that_of_the_version_that_answered_last(lived, day)
     assert psi == sorted(psi, reverse=True)
 
 
-def test_promises_are_judged_as_the_watcher_judges_them(lived, day):
+def test_the_watcher_goals_gauges_and_the_look_back_tell_the_same_number(lived, day):
     [one] = read(lived, day(12))
-    told = lived.look(day(12)).watched[0].performance
-
     assert one.performance is not None
     assert one.performing == 1
     judged = {finding.subject: finding for finding in one.judged}
     assert set(judged) == {
         "roc_auc", "cost_per_prediction", "selection_rate by housing", "latency_p99"
     }  # fmt: skip
-    assert judged["roc_auc"].value == pytest.approx(one.performance.metrics["roc_auc"])
-    assert told is None or told.labels >= 150
+
+    at_its_end = one.performance.window.end - timedelta(hours=1)
+    seen = lived.look(at_its_end)
+    shown = gauges.exposition("credit", seen.watched, seen.judged, (), seen.waiting, 0.0).decode()
+
+    [watched] = [each for each in seen.watched if each.performance is not None]
+    assert replace(watched.performance, margins={}) == one.performance
+    told = {finding.subject: finding for finding in seen.judged}
+    for name in ("roc_auc", "cost_per_prediction", "selection_rate by housing"):
+        value = judged[name].value
+        assert told[name].value == value
+        [gauge] = [
+            line for line in shown.splitlines() if f'goal="{name}"' in line and "_value" in line
+        ]
+        assert float(gauge.split()[-1]) == value
+    assert judged["roc_auc"].value == one.performance.metrics["roc_auc"]
 
 
 def test_a_stretch_with_few_outcomes_says_so(lived, day):

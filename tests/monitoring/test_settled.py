@@ -1,6 +1,8 @@
 """Outcomes are counted exactly once: late, twice, corrected, out of order, and when killed."""
 
-from collections import Counter
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +17,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from loopline.contract.schema import Contract
-from loopline.counts.kernel import Profile
+from loopline.counts.kernel import count_arrays
 from loopline.model.signature import Input, Signature
-from loopline.monitoring import certainty, hours, labels, performance, settled, tallied
+from loopline.monitoring import labels
 from loopline.monitoring.fold import table
-from loopline.monitoring.hours import OUTCOMES
+from loopline.monitoring.hours import ANSWERED, OF_OUTCOMES
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.settled import Settling
-from loopline.monitoring.windows import Window, earlier
 from loopline.store.database import Database, counts
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
@@ -30,14 +31,62 @@ from loopline.training.baselines import restore
 
 START = datetime(2013, 5, 8, tzinfo=UTC)
 FIRST = int(START.timestamp()) // 3600
-SIGNATURE = Signature(
-    "credit", "binary", (Input("housing", "category"), Input("married", "boolean")), (),
-    ("bad", "good"), 0.5,
-)  # fmt: skip
-REFERENCE = Reference(
-    1, SIGNATURE, Profile({}), restore({"name": "everyone", "threshold": 0.0, "constant": 0.7})
-)
 MOMENT = pl.Datetime("us", "UTC")
+CLASSES: dict[Any, tuple[str, ...]] = {
+    "binary": ("bad", "good"),
+    "multiclass": ("bad", "good", "perhaps"),
+    "regression": (),
+}
+TASKS: Any = list(CLASSES)
+SAID = dict.fromkeys(TASKS, ("good", "bad")) | {"regression": ("7.25", "-1e3")}
+
+
+def reference(task: Any) -> Reference:
+    constant: Any = {"binary": 0.7, "multiclass": [0.5, 0.3, 0.2], "regression": 4.0}[task]
+    ages = np.random.default_rng(8).uniform(18, 80, 1000)
+    return Reference(
+        1,
+        Signature(
+            "credit", task,
+            (Input("housing", "category"), Input("married", "boolean"), Input("age", "number")),
+            (), CLASSES[task], 0.5 if task == "binary" else None,
+        ),
+        count_arrays({"age": ages, "prediction": np.linspace(0, 10, 1000)}),
+        restore({"name": "everyone", "threshold": 0.0, "constant": constant}),
+    )  # fmt: skip
+
+
+REFERENCES = {task: reference(task) for task in TASKS}
+METRICS = {
+    "binary": ("recall", "log_loss"),
+    "multiclass": ("accuracy", "log_loss"),
+    "regression": ("mae", "rmse"),
+}
+"""Of decisions by housing, and of scores by age."""
+
+
+def contract(task: str = "binary", **more: Any) -> Contract:
+    costs: Any = {
+        "binary": {"false_positive": 5, "false_negative": 1, "true_positive": -1},
+        "multiclass": {"matrix": {"good": {"bad": 3}, "perhaps": {"good": 1}}},
+        "regression": {"under": 2, "over": 1},
+    }[task]
+    first, second = METRICS[task]
+    return Contract.model_validate(
+        {
+            "project": "credit",
+            "problem": {"task": task, "target": "y", "costs": costs},
+            "goals": [{"metric": "cost_per_prediction", "at_most": 5}],
+            "data": {"source": "x.csv", "columns": {"housing": {}, "married": {}, "age": {}}},
+            "fairness": [
+                {"by": "housing", "metric": first, "ratio_at_least": 0.5, "minimum_rows": 20},
+                {"by": "married", "metric": "cost_per_prediction", "difference_at_most": 1},
+                {"by": "age", "metric": second, "difference_at_most": 1},
+            ],
+            "monitor": {"minimum_labels": 50},
+            **more,
+        }
+    )  # fmt: skip
 
 
 def predictions(rows: int, seed: int = 1) -> pl.DataFrame:
@@ -53,10 +102,12 @@ def predictions(rows: int, seed: int = 1) -> pl.DataFrame:
             "plausible": [number % 10 != 9 for number in range(rows)],
             "event_time": [START + timedelta(minutes=37 * number % 4000) for number in range(rows)],
             "score": scores,
+            "probabilities": generator.dirichlet([1, 1, 1], rows).tolist(),
             "threshold": [0.5] * rows,
             "label": ["good" if score >= 0.5 else "bad" for score in scores.tolist()],
             "housing": [["own", "rent", None][number % 3] for number in range(rows)],
             "married": [[True, False][number % 2] for number in range(rows)],
+            "age": generator.integers(18, 80, rows).astype(np.float64),
         },
         schema_overrides={"event_time": MOMENT},
     )
@@ -67,6 +118,7 @@ class Place:
     """A store and a database of one run."""
 
     root: Path
+    task: str = "binary"
     tables: Tables = field(init=False)
     database: Database = field(init=False)
     settle: Settling = field(init=False)
@@ -76,7 +128,13 @@ class Place:
         objects = Objects((self.root / "store").as_uri())
         self.tables = Tables(objects)
         self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
-        self.settle = Settling("credit", lambda _: REFERENCE, self.tables, objects, self.database)
+        self.settle = self.settling(contract(self.task))
+
+    def settling(self, asked: Contract) -> Settling:
+        return Settling(
+            asked, lambda _: REFERENCES[self.task], self.tables,
+            Objects((self.root / "store").as_uri()), self.database,
+        )  # fmt: skip
 
     def tell(self, told: list[tuple[str, str, int]]) -> None:
         """Write outcomes: of a prediction or a key, the label, and the minute it was observed."""
@@ -95,7 +153,7 @@ class Place:
         )
 
     def counted(self) -> dict[Any, bytes]:
-        query = select(counts).where(counts.c.slice.in_(OUTCOMES))
+        query = select(counts).where(OF_OUTCOMES)
         with self.database.read() as connection:
             return {tuple(row[:6]): row.payload for row in connection.execute(query)}
 
@@ -107,20 +165,25 @@ def place(tmp_path: Path) -> Place:
 
 TOLD = st.tuples(
     st.one_of(st.integers(0, 39).map("p{}".format), st.integers(0, 6).map("k{}".format)),
-    st.sampled_from(["good", "bad", "perhaps"]),
+    st.sampled_from(["good", "bad", "perhaps", "7.25", "-1e3"]),
 )
+"""What is none of a task's classes or numbers is said all the same, and counts as nothing."""
 
 
+@pytest.mark.parametrize("task", TASKS)
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(told=st.lists(TOLD, min_size=1, max_size=40), data=st.data())
 def test_labels_late_twice_corrected_and_out_of_order_leave_the_same_counts(
-    told: list[tuple[str, str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    task: str,
+    told: list[tuple[str, str]],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     events = [(name, label, minute) for minute, (name, label) in enumerate(told)]
     every = predictions(40)
-    once = Place(tmp_path_factory.mktemp("once"))
+    once = Place(tmp_path_factory.mktemp("once"), task)
     once.tables.write(table("credit"), every)
     last = {name: (name, label, at) for name, label, at in events}
     once.tell(sorted(last.values(), key=lambda each: each[2]))
@@ -128,7 +191,7 @@ def test_labels_late_twice_corrected_and_out_of_order_leave_the_same_counts(
 
     again = data.draw(st.lists(st.sampled_from(events), max_size=10))
     mixed = data.draw(st.permutations(events + again))
-    late = Place(tmp_path_factory.mktemp("late"))
+    late = Place(tmp_path_factory.mktemp("late"), task)
     cut = data.draw(st.integers(1, 39))
     steps: list[Any] = [every[:cut], every[cut:]]
     size = max(len(mixed) // 3, 1)
@@ -146,27 +209,44 @@ def test_labels_late_twice_corrected_and_out_of_order_leave_the_same_counts(
     assert late.settle() is False
 
 
-def test_a_settling_that_is_killed_counts_nothing_and_the_next_one_all(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.tables.write(table("credit"), predictions(40))
-    place.tell([("p1", "good", 1), ("k2", "bad", 2)])
-    place.settle()
-    before = place.counted()
-    place.tell([("p1", "bad", 3), ("p2", "good", 4)])
-    keep = settled._keep
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.monitoring.test_settled import Place
+from loopline.monitoring import settled
 
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+settled._keep = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Place(Path(sys.argv[1]), sys.argv[2]).settle()
+"""
 
-    monkeypatch.setattr(settled, "_keep", killed)
-    with pytest.raises(KeyboardInterrupt):
+
+def test_a_settling_that_is_killed_counts_nothing_and_the_next_one_all(tmp_path: Path) -> None:
+    places = {task: Place(tmp_path / task, task) for task in TASKS}
+    before = {}
+    for task, place in places.items():
+        first, second = SAID[task]
+        place.tables.write(table("credit"), predictions(40))
+        place.tell([("p1", first, 1), ("k2", second, 2)])
         place.settle()
-    assert place.counted() == before
+        before[task] = place.counted()
+        place.tell([("p1", second, 3), ("p2", first, 4)])
 
-    monkeypatch.setattr(settled, "_keep", keep)
-    assert place.settle() is True
-    assert place.counted() != before
+    root = Path(__file__).parents[2]
+    at_once = [
+        subprocess.Popen([sys.executable, "-c", KILLED, str(place.root), task], cwd=root)
+        for task, place in places.items()
+    ]
+
+    assert [each.wait(60) for each in at_once] == [-signal.SIGKILL] * 3
+    for task, place in places.items():
+        first, second = SAID[task]
+        assert place.counted() == before[task]
+        assert place.settle() is True
+        once = Place(tmp_path / f"{task}-once", task)
+        once.tables.write(table("credit"), predictions(40))
+        once.tell([("k2", second, 2), ("p1", second, 3), ("p2", first, 4)])
+        once.settle()
+        assert place.counted() == once.counted() != before[task]
 
 
 def test_of_two_that_settle_at_once_one_counts(
@@ -186,7 +266,7 @@ def test_of_two_that_settle_at_once_one_counts(
 
     monkeypatch.setattr(Settling, "_changes", overtaken)
     assert place.settle() is False
-    [said] = [payload for key, payload in place.counted().items() if key[4:] == ("", "confusion")]
+    [said] = [payload for key, payload in place.counted().items() if key[4:] == ("", ANSWERED)]
     assert said.count(b":1") == 1
 
 
@@ -224,111 +304,18 @@ def test_what_goes_for_its_age_keeps_its_counts_and_is_not_new_again(place: Plac
     assert place.counted() == before
 
 
-def contract(**more: Any) -> Contract:
-    return Contract.model_validate(
-        {
-            "project": "credit",
-            "problem": {
-                "task": "binary", "target": "y",
-                "costs": {"false_positive": 5, "false_negative": 1, "true_positive": -1},
-            },
-            "goals": [{"metric": "roc_auc", "at_least": 0.5}],
-            "data": {"source": "x.csv", "columns": {"housing": {}, "married": {}}},
-            "fairness": [
-                {"by": "housing", "metric": "recall", "ratio_at_least": 0.5, "minimum_rows": 20},
-                {"by": "married", "metric": "cost_per_prediction", "difference_at_most": 1},
-            ],
-            "monitor": {"minimum_labels": 50},
-            **more,
-        }
-    )  # fmt: skip
-
-
-def test_the_figures_of_counts_are_those_of_the_rows(place: Place) -> None:
-    every = predictions(1500)
-    place.tables.write(table("credit"), every)
-    generator = np.random.default_rng(3)
-    chances = every["score"].to_numpy() * 0.6 + 0.2
-    told = [
-        (name, "good" if generator.random() < chance else "bad", 1)
-        for name, chance in zip(every["prediction_id"].to_list(), chances.tolist(), strict=True)
-        if generator.random() < 0.8
-    ]
-    place.tell(told)
+def test_where_the_contract_compares_other_groups_everything_is_counted_anew(
+    place: Place,
+) -> None:
+    place.tables.write(table("credit"), predictions(40))
+    place.tell([("p1", "good", 1), ("k2", "bad", 2)])
     place.settle()
-    with place.database.begin() as connection:
-        cell = hours.Cell("dev", 1, FIRST, "", hours.ROWS)
-        hours.add(connection, "credit", {cell: Counter(whole=1350)})
-    windows = earlier(Window(FIRST, FIRST + 72), 2)
+    before = place.counted()
 
-    found = tallied.measure(contract(), REFERENCE, place.database, "dev", windows)
-
-    rows = labels.read(place.tables, "credit").join(
-        place.tables.scan(table("credit")).filter("plausible")
-    )
-    expected = performance.measure(contract(), REFERENCE, rows, windows)
-    assert found is not None
-    assert expected is not None
-    assert tallied.is_enough(contract(), REFERENCE)
-    assert (found.window, found.rows, found.labels) == (
-        expected.window, expected.rows, expected.labels,
-    )  # fmt: skip
-    assert found.metrics.keys() == expected.metrics.keys()
-    for name, value in expected.metrics.items():
-        bound = {"average_precision": 0.01}.get(name, found.bounds.get(name, 0.0))
-        assert found.metrics[name] == pytest.approx(value, abs=bound + 1e-12, rel=0), name
-    assert 0 < found.bounds["roc_auc"] < 0.003
-    assert found.baseline_metrics["cost_per_prediction"] == pytest.approx(
-        expected.baseline_metrics["cost_per_prediction"]
-    )
-    assert found.baseline == "everyone"
-    for mine, other in zip(found.fairness, expected.fairness, strict=True):
-        assert mine["groups"] == other["groups"]
-        assert mine["difference"] == pytest.approx(other["difference"])
-    assert [each["value"] for each in found.slices] == [each["value"] for each in expected.slices]
-    assert [each["figure"] for each in found.slices] == pytest.approx(
-        [each["figure"] for each in expected.slices]
-    )
-    # Scores were rounded to a thousandth: a cell that lies across a bin's edge goes to one side.
-    assert sum(each["rows"] for each in found.calibration) == found.labels
-    for mine, other in zip(found.calibration, expected.calibration, strict=True):
-        assert mine["observed"] == pytest.approx(other["observed"], abs=0.05)
-    assert found.worse_since == expected.worse_since
-    pieces = certainty.pieces(found.window)
-    asked = (contract(), REFERENCE)
-    margins = certainty.margins(
-        contract(),
-        found,
-        tallied.without_each(*asked, place.database, "dev", found.window, pieces),
-    )
-    of_rows = certainty.margins(
-        contract(), expected, performance.without_each(*asked, rows, found.window, pieces)
-    )
-    assert margins.keys() == {
-        "roc_auc at_least",
-        "recall by housing",
-        "cost_per_prediction by married",
-    }
-    assert margins == pytest.approx(of_rows, rel=0.05)
-
-
-def test_what_counts_do_not_hold_is_read_from_rows() -> None:
-    of_scores = {"by": "housing", "metric": "log_loss", "difference_at_most": 1}
-    personal = {"by": "name", "metric": "recall", "difference_at_most": 1}
-    data = {"source": "x.csv", "columns": {"housing": {}, "name": {}}}
-
-    assert not tallied.is_enough(contract(fairness=[of_scores]), REFERENCE)
-    assert tallied.is_enough(contract(fairness=[personal], data=data), REFERENCE)  # judged nowhere
-    several = Reference(
-        1, Signature("credit", "multiclass", (), (), ("a", "b", "c")), Profile({}), None
-    )
-    assert not tallied.is_enough(contract(fairness=[]), several)
-
-
-def test_without_enough_outcomes_nothing_is_judged(place: Place) -> None:
-    place.tables.write(table("credit"), predictions(100))
-    place.tell([(f"p{number}", "good", 1) for number in range(49)])
+    place.settling(contract(fairness=[]))()
+    fewer = place.counted()
     place.settle()
 
-    windows = earlier(Window(FIRST, FIRST + 72), 2)
-    assert tallied.measure(contract(), REFERENCE, place.database, "dev", windows) is None
+    assert set(fewer) < set(before)
+    assert not any(key[4].startswith("age") for key in fewer)
+    assert place.counted() == before

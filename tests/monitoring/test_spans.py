@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, update
 from loopline.counts.kernel import ColumnCounts, count_column
 from loopline.counts.pairs import count_pairs, grid_of
 from loopline.monitoring import hours, spans
-from loopline.monitoring.hours import INPUT, OUTCOMES, PAIR, ROWS, SCORED, Cell, Counts
+from loopline.monitoring.hours import INPUT, OF_OUTCOMES, PAIR, ROWS, SCORED, Cell, Counts
 from loopline.monitoring.windows import HOUR, Window, moment
 from loopline.store import database as store
 from loopline.store.database import Database, counts
@@ -54,7 +54,7 @@ def keep(database: Database, *parts: dict[Cell, Counts]) -> None:
 def close(database: Database, hour: int) -> int:
     """Close whatever is over; return how many spans that were."""
     found = 0
-    while closed := spans.close(database, "credit", at(hour), OUTCOMES):
+    while closed := spans.close(database, "credit", at(hour), OF_OUTCOMES):
         found += closed
     return found
 
@@ -137,7 +137,7 @@ def test_a_span_is_closed_an_hour_after_its_end_and_not_before(database: Databas
     )
 
     early = at(FIRST + 7) - timedelta(seconds=1)
-    assert spans.close(database, "credit", early, OUTCOMES) == 0
+    assert spans.close(database, "credit", early, OF_OUTCOMES) == 0
     assert close(database, FIRST + 7) == 1
     assert is_closed(database) == {
         (3, 6, 0): True, (3, 24, 0): False, (3, 168, 0): False,
@@ -184,7 +184,7 @@ def test_what_a_transaction_did_not_finish_is_in_neither(database: Database) -> 
 
 
 def test_known_outcomes_are_in_no_span(database: Database) -> None:
-    known = Cell("dev", 3, FIRST, "", next(iter(SCORED)))
+    known = Cell("dev", 3, FIRST, "", f"{SCORED}01")
     keep(database, of_rows(hour=FIRST, numbers=[30.0], words=["car"]), {known: NUMBERS})
     close(database, FIRST + 100)
     keep(database, {known: NUMBERS})
@@ -202,9 +202,9 @@ def test_a_long_log_is_closed_a_few_at_a_time_the_newest_first(database: Databas
     place = ("dev", 3)
     keep(database, {Cell(*place, FIRST + 24 * n, "", ROWS): Counter(whole=1) for n in range(40)})
 
-    found = [spans.close(database, "credit", at(FIRST + 2000), OUTCOMES)]
+    found = [spans.close(database, "credit", at(FIRST + 2000), OF_OUTCOMES)]
     first = is_closed(database)
-    found += [spans.close(database, "credit", at(FIRST + 2000), OUTCOMES) for _ in range(3)]
+    found += [spans.close(database, "credit", at(FIRST + 2000), OF_OUTCOMES) for _ in range(3)]
 
     assert found == [32, 32, 22, 0]
     closed = sorted(hour // 24 for (_, length, hour), done in first.items() if done)
@@ -281,7 +281,7 @@ def test_hours_of_an_earlier_loopline_are_closed_too(
     cells: Iterable[Cell] = [
         Cell("dev", 3, FIRST + 2, "amount", INPUT),
         Cell("dev", 3, FIRST + 9, "amount", INPUT),
-        Cell("dev", 3, FIRST + 30, "", next(iter(SCORED))),
+        Cell("dev", 3, FIRST + 30, "", f"{SCORED}01"),
     ]
     with database.begin() as connection:
         for cell in cells:

@@ -1,6 +1,7 @@
 """Everything about one version where it serves, and nothing about any other."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from loopline.model.signature import Input, Signature
 from loopline.monitoring import fold, hours, labels, performance
 from loopline.monitoring.hours import ERRORS, INPUT, LATENCY, OUTPUT, ROWS, Cell
 from loopline.monitoring.reference import Reference
+from loopline.monitoring.settled import Settling
 from loopline.monitoring.survey import Survey
 from loopline.monitoring.windows import HOUR, Window, moment
 from loopline.registry.release import Served
@@ -78,9 +80,8 @@ def told(judged: Any) -> dict[tuple[str, str], str]:
 def look(database: Database, tables: Tables) -> Any:
     survey = Survey(CONTRACT, tables, database)
 
-    def once(known: labels.Labels | None = None, now: datetime = NOW) -> Any:
-        found = known or labels.read(tables, "credit")
-        seen, judged = survey.look("dev", SERVED, REFERENCE, found, now)
+    def once(now: datetime = NOW) -> Any:
+        seen, judged = survey.look("dev", SERVED, REFERENCE, now)
         return seen, {(one.kind, one.subject): one for one in judged}
 
     return once
@@ -192,22 +193,34 @@ def test_new_values_are_named_whatever_their_column_is_called(
     assert found == ["BA", "KL"]
 
 
-def outcomes(rows: int, version: int) -> labels.Labels:
-    observed = pl.lit(NOW).cast(pl.Datetime("us", "UTC")).alias(labels._OBSERVED)
-    by_id = pl.DataFrame(
-        {
-            "prediction_id": [f"p{number}" for number in range(rows)],
-            labels.TRUTH: [str(int(score > 0.5)) for score in SCORES[:rows]],
-        }
-    ).with_columns(observed)
-    by_key = by_id.head(0).rename({"prediction_id": "key"})
-    return labels.Labels(by_id, by_key, 0, version)
+@pytest.fixture
+def outcomes(tables: Tables, database: Database) -> Any:
+    references = {version: replace(REFERENCE, version=version) for version in (2, 3)}
+    settle = Settling(CONTRACT, references.__getitem__, tables, tables._objects, database)
+
+    sent: list[int] = []
+
+    def come(rows: int) -> None:
+        """Say how the first predictions turned out, and count it."""
+        told = [
+            (f"p{row}", None, str(int(SCORES[row] > 0.5)), NOW, NOW, len(sent), row, "s")
+            for row in range(rows)
+        ]
+        sent.append(rows)
+        schema = labels.empty().schema
+        tables.write(labels.table("credit"), pl.DataFrame(told, schema=schema, orient="row"))
+        settle()
+
+    return come
 
 
 def test_goals_rest_on_the_plausible_predictions_of_this_version_here(
-    look: Any, predictions: pl.DataFrame
+    look: Any, predictions: pl.DataFrame, outcomes: Any, database: Database
 ) -> None:
-    seen, judged = look(outcomes(200, 1))
+    traffic(database, rows=90, hour=LAST - 1)
+    outcomes(200)
+
+    seen, judged = look()
 
     assert (seen.performance.rows, seen.performance.labels) == (90, 90)
     assert seen.performance.metrics["roc_auc"] == 1.0
@@ -216,7 +229,11 @@ def test_goals_rest_on_the_plausible_predictions_of_this_version_here(
 
 
 def test_what_cannot_have_changed_is_not_measured_again(
-    look: Any, predictions: pl.DataFrame, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    look: Any,
+    predictions: pl.DataFrame,
+    outcomes: Any,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured: list[int] = []
     measure = performance.measure
@@ -226,12 +243,12 @@ def test_what_cannot_have_changed_is_not_measured_again(
         return measure(*arguments)
 
     monkeypatch.setattr(performance, "measure", counting)
-    first = look(outcomes(60, 1))[0].performance
-    assert first is look(outcomes(60, 1))[0].performance
+    outcomes(60)
+    first = look()[0].performance
+    assert first is look()[0].performance
     assert len(measured) == 1
 
-    assert look(outcomes(80, 2))[0].performance.labels == 80  # outcomes came
-    tables.write(fold.table("credit"), predictions)  # predictions came
-    look(outcomes(80, 2))
-    look(outcomes(80, 2), NOW + timedelta(hours=1))  # the hour is another
-    assert len(measured) == 4
+    outcomes(80)  # more came
+    assert look()[0].performance.labels == 80
+    look(NOW + timedelta(hours=1))  # the hour is another
+    assert len(measured) == 3

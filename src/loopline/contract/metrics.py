@@ -44,6 +44,8 @@ METRICS: dict[str, Metric] = {
     "cost_per_prediction": Metric("lower", _ALL, -inf, inf, needs_costs=True),
     "mae": Metric("lower", ("regression",), high=inf),
     "rmse": Metric("lower", ("regression",), high=inf),
+    "bias": Metric("either", ("regression",), -inf, inf),
+    "quantile_loss": Metric("lower", ("regression",), high=inf),
     "r2": Metric("higher", ("regression",), -inf, 1.0),
     "mape": Metric("lower", ("regression",), high=inf),
     "latency_p50": Metric("lower", _ALL, high=inf, service=True),

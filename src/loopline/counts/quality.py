@@ -6,33 +6,22 @@ is counted by its distance from the nearer end, so that cells are as narrow clos
 close to 0: that is where the logarithmic loss needs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import exp, inf, log, sqrt
 
 import numpy as np
 
+from loopline.counts.decisions import Confusion
+from loopline.counts.figure import Figure, Z, around
 from loopline.counts.kernel import SHIFT, ColumnCounts, count_column
 from loopline.errors import CountsError
 from loopline.kernels.count import lower_edges
 
 BINS = 10
 """Of calibration: equal in width, over [0, 1]."""
-_Z = 1.959963984540054  # of a 95 % interval
 _EPSILON = float(np.finfo(np.float64).eps)
 _PLAIN = ColumnCounts("number")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure from counts."""
-
-    value: float
-    bound: float
-    """How far the figure of the values themselves may be from it; 0 where counts are exact."""
-    low: float
-    high: float
-    """The 95 % interval for the chance in the rows, widened by `bound`."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +38,6 @@ class Scored:
     def rows(self) -> int:
         """All rows."""
         return self.negative.rows + self.positive.rows
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts of decisions, by what turned out true: rows are the truth, columns what was said."""
-
-    counts: tuple[tuple[int, ...], ...]
-
-    def __add__(self, other: "Confusion") -> "Confusion":
-        if len(self.counts) != len(other.counts):
-            raise CountsError(
-                f"Confusions of {len(self.counts)} and of {len(other.counts)} classes do not add."
-            )
-        both = zip(self.counts, other.counts, strict=True)
-        return Confusion(tuple(tuple(np.add(a, b).tolist()) for a, b in both))
-
-    @property
-    def rows(self) -> int:
-        """All rows."""
-        return sum(map(sum, self.counts))
 
 
 def count_scores(probabilities: np.ndarray, truth: np.ndarray) -> Scored:
@@ -94,29 +63,53 @@ def folded_probabilities(probabilities: np.ndarray) -> np.ndarray:
     return np.where(is_one, -5e-324, folded)
 
 
-def count_decisions(truth: np.ndarray, said: np.ndarray, classes: int = 2) -> Confusion:
-    """Count decisions; truth and what was said are places of classes."""
-    pairs = truth.astype(np.int64) * classes + said.astype(np.int64)
-    table = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-    return Confusion(tuple(tuple(row) for row in table.tolist()))
-
-
-def count_errors(predicted: np.ndarray, truth: np.ndarray) -> ColumnCounts:
-    """Count a regression's errors: the prediction less the truth."""
-    return count_column(predicted - truth, _PLAIN)
-
-
 def of_scores(scored: Scored) -> dict[str, Figure]:
-    """Return `roc_auc`, `log_loss`, `brier` and `calibration_error`; those that are defined."""
+    """Return the figures of a binary model's probabilities; those that are defined.
+
+    `roc_auc`, `average_precision`, `log_loss`, `brier` and `calibration_error`.
+    """
     table = _probabilities(scored)
     found = {}
     if scored.rows:
-        found["log_loss"] = _per_row(table, _log_loss)
-        found["brier"] = _per_row(table, _square)
+        for name, loss in (("log_loss", _log_loss), ("brier", _square)):
+            parts = [(table.negative, loss, False), (table.positive, loss, True)]
+            found[name] = _mean((table, *part) for part in parts)
         found["calibration_error"] = calibration_error(scored)
-    if scored.negative.rows and scored.positive.rows:
-        found["roc_auc"] = roc_auc(scored)
+    if scored.positive.rows:
+        found["average_precision"] = average_precision(scored)
+        if scored.negative.rows:
+            found["roc_auc"] = roc_auc(scored)
     return found
+
+
+def of_class_scores(scored: Sequence[Scored]) -> dict[str, Figure]:
+    """Return the figures of probabilities of several classes, each counted against the rest.
+
+    `log_loss`, `brier` and the mean `roc_auc` over classes. Which rows of one class's counts are
+    which of another's is not known, so intervals take them for alike: they are wide rather than
+    narrow.
+    """
+    tables = [_probabilities(each) for each in scored]
+    if not tables or not scored[0].rows:
+        return {}
+    found = {"log_loss": _mean((table, table.positive, _log_loss, True) for table in tables)}
+    squares = [
+        _mean([(table, table.negative, _square, False), (table, table.positive, _square, True)])
+        for table in tables
+    ]
+    found["brier"] = _together(squares, len(squares), 0.0, inf)
+    if all(each.negative.rows and each.positive.rows for each in scored):
+        found["roc_auc"] = _together([roc_auc(each) for each in scored], 1, 0.0, 1.0)
+    return found
+
+
+def _together(figures: Sequence[Figure], times: float, least: float, most: float) -> Figure:
+    """Return the mean of figures that may vary together, times a number."""
+    value, bound, spread = (
+        float(np.mean(each)) * times
+        for each in zip(*((one.value, one.bound, one.spread) for one in figures), strict=True)
+    )
+    return around(value, bound, spread, least, most)
 
 
 def roc_auc(scored: Scored) -> Figure:
@@ -133,7 +126,38 @@ def roc_auc(scored: Scored) -> Figure:
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
     rest = (positives - 1) * (q1 - value**2) + (negatives - 1) * (q2 - value**2)
     spread = sqrt(max(value * (1 - value) + rest, 0.0) / pairs)
-    return _figure(value, ties / 2, spread, 0.0, 1.0)
+    return around(value, ties / 2, spread, 0.0, 1.0)
+
+
+def average_precision(scored: Scored) -> Figure:
+    """Return the mean precision at each positive, by falling probability; a cell is one step.
+
+    Bounded by its rows' best and worst order. The interval is the logit one of Boyd, Eng and Page
+    (2013).
+    """
+    from scipy.special import digamma
+
+    table = _probabilities(scored)
+    hits, misses = table.positive[::-1], table.negative[::-1]
+    before, wrong = hits.cumsum() - hits, misses.cumsum() - misses
+    there = hits > 0
+    hits, misses, before, wrong = (each[there] for each in (hits, misses, before, wrong))
+    most = before + hits
+    precision = most / (most + wrong + misses)
+    best = most / (most + wrong)
+    # The cell's negatives before all of its positives: the sum of (b + i) / (b + i + w) over these.
+    false = wrong + misses
+    worst = hits - false * (digamma(most + false + 1) - digamma(before + false + 1))
+    total = float(hits.sum())
+    value, low, high = (
+        float(each / total) for each in ((hits * precision).sum(), worst.sum(), (hits * best).sum())
+    )
+    bound = max(high - value, value - low, 0.0)
+    if not 0 < value < 1:
+        return Figure(value, bound, max(value - bound, 0.0), min(value + bound, 1.0))
+    logit, wide = log(value / (1 - value)), Z / sqrt(total * value * (1 - value))
+    ends = [1 / (1 + exp(-min(max(logit + side, -700), 700))) for side in (-wide, wide)]
+    return Figure(value, bound, max(ends[0] - bound, 0.0), min(ends[1] + bound, 1.0))
 
 
 def calibration(scored: Scored) -> list[dict[str, float]]:
@@ -172,11 +196,11 @@ def calibration_error(scored: Scored) -> Figure:
     value = sum(abs(one["probability"] - one["share"]) * one["rows"] for one in bins) / total
     is_split = np.floor(table.low * BINS) != np.floor(np.nextafter(table.high, 0) * BINS)
     half = np.maximum(table.high - table.middle, table.middle - table.low)
-    bound = float((rows * half).sum() + 2 * rows[is_split].sum()) / total
+    bound = float(((rows * half).sum() + 2 * rows[is_split].sum()) / total)
     scatter = sum(
         one["rows"] * sqrt(one["share"] * (1 - one["share"]) / one["rows"]) for one in bins
     )
-    return _figure(float(value), bound, scatter / total, 0.0, 1.0)
+    return around(float(value), bound, float(scatter / total), 0.0, 1.0)
 
 
 def decided(scored: Scored, threshold: float) -> tuple[Confusion, int]:
@@ -192,140 +216,6 @@ def decided(scored: Scored, threshold: float) -> tuple[Confusion, int]:
         for counts in (table.negative, table.positive)
     )
     return Confusion(rows), int((table.negative + table.positive)[unsure].sum())
-
-
-def of_decisions(confusion: Confusion, costs: np.ndarray | None = None) -> dict[str, Figure]:
-    """Return the figures of a binary model's decisions; exact. Undefined ones are left out.
-
-    Shares have Wilson's interval (1927), the harmonic mean and the balanced accuracy that of the
-    delta method, costs (truth by what was said) that of their mean.
-    """
-    (tn, fp), (fn, tp) = confusion.counts
-    rows = confusion.rows
-    shares = {
-        "accuracy": (tn + tp, rows),
-        "precision": (tp, tp + fp),
-        "recall": (tp, tp + fn),
-        "false_positive_rate": (fp, fp + tn),
-        "false_negative_rate": (fn, tp + fn),
-        "selection_rate": (tp + fp, rows),
-    }
-    found = {name: share(hits, of) for name, (hits, of) in shares.items() if of}
-    if tp + fn and tn + fp:
-        recall, other = tp / (tp + fn), tn / (tn + fp)
-        variance = recall * (1 - recall) / (tp + fn) + other * (1 - other) / (tn + fp)
-        found["balanced_accuracy"] = _figure((recall + other) / 2, 0.0, sqrt(variance) / 2, 0, 1)
-    if 2 * tp + fp + fn:
-        f1 = 2 * tp / (2 * tp + fp + fn)
-        # F1 is monotone in tp / (tp + fp + fn), a share; its interval goes the same way.
-        within = share(tp, tp + fp + fn)
-        found["f1"] = Figure(f1, 0.0, *(2 * end / (1 + end) for end in (within.low, within.high)))
-    if costs is not None and rows:
-        found["cost_per_prediction"] = cost(confusion, costs)
-    return found
-
-
-def of_classes(confusion: Confusion, costs: np.ndarray | None = None) -> dict[str, Figure]:
-    """Return `accuracy`, and `balanced_accuracy` and `macro_f1` over the classes that occur."""
-    table = np.array(confusion.counts, np.float64)
-    rows = table.sum()
-    if not rows:
-        return {}
-    hits, actual, said = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
-    found = {"accuracy": share(int(hits.sum()), int(rows))}
-    there = actual > 0
-    recalls = hits[there] / actual[there]
-    variance = (recalls * (1 - recalls) / actual[there]).sum() / there.sum() ** 2
-    found["balanced_accuracy"] = _figure(float(recalls.mean()), 0.0, sqrt(variance), 0.0, 1.0)
-    seen = actual + said > 0
-    f1 = 2 * hits[seen] / (actual + said)[seen]
-    spread = sqrt(float((f1 * (1 - f1) / np.maximum(actual[seen], 1)).sum())) / seen.sum()
-    found["macro_f1"] = _figure(float(f1.mean()), 0.0, float(spread), 0.0, 1.0)
-    if costs is not None:
-        found["cost_per_prediction"] = cost(confusion, costs)
-    return found
-
-
-def cost(confusion: Confusion, costs: np.ndarray) -> Figure:
-    """Return what a prediction costs on average; `costs` by truth and what was said. Exact."""
-    table = np.array(confusion.counts, np.float64)
-    rows = table.sum()
-    mean = float((table * costs).sum() / rows)
-    variance = float((table * np.square(costs - mean)).sum() / rows)
-    return _figure(mean, 0.0, sqrt(variance / rows), -inf, inf)
-
-
-def of_errors(
-    errors: ColumnCounts, *, under: float = 1.0, over: float = 1.0, quantile: float = 0.5
-) -> dict[str, Figure]:
-    """Return `mae`, `rmse`, `bias`, `quantile_loss` and `cost_per_prediction` of a regression.
-
-    `under` and `over` are the cost of a unit; `quantile_loss` is that of Koenker and Bassett
-    (1978). Off by at most half a cell, 0.2 % of each error.
-    """
-    if not errors.counts.sum() or errors.low or errors.high:
-        return {}
-    rows = errors.counts / errors.counts.sum()
-    first = lower_edges(errors.cells, SHIFT)
-    second = lower_edges(errors.cells + 1, SHIFT)
-    ends = (np.where(errors.cells == 0, 0.0, second), first)
-    middle = np.where(errors.cells == 0, 0.0, first / 2 + second / 2)
-    losses: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "mae": np.abs,
-        "bias": lambda error: error,
-        "rmse": np.square,
-        # What was predicted too low costs the quantile, too high the rest.
-        "quantile_loss": lambda e: np.where(e < 0, -e * quantile, e * (1 - quantile)),
-        "cost_per_prediction": lambda e: np.where(e < 0, -e * under, e * over),
-    }
-    found = {}
-    for name, loss in losses.items():
-        at = loss(middle)
-        value = float((rows * at).sum())
-        off = np.maximum(*(np.abs(loss(end) - at) for end in ends))
-        bound = float((rows * off).sum())
-        spread = sqrt(float((rows * np.square(at - value)).sum()) / errors.counts.sum())
-        low = -inf if name in {"bias", "cost_per_prediction"} else 0.0
-        found[name] = _figure(value, bound, spread, low, inf)
-    found["rmse"] = _root(found["rmse"])
-    return found
-
-
-def fairness(groups: Mapping[str, Confusion], minimum_rows: int = 1) -> dict[str, float]:
-    """Return the gaps between groups' decisions, of groups with `minimum_rows`; exact.
-
-    `demographic_parity` compares selection rates, `equal_opportunity` recalls, `equalized_odds`
-    the worse of recalls and false positive rates (Hardt et al., 2016): each as `..._difference`
-    and as `..._ratio` of the least to the greatest, as fairlearn has them.
-    """
-    judged = [of_decisions(each) for each in groups.values() if each.rows >= minimum_rows]
-    differences: dict[str, float] = {}
-    ratios: dict[str, float] = {}
-    for metric in ("selection_rate", "recall", "false_positive_rate"):
-        values = [figures[metric].value for figures in judged if metric in figures]
-        if len(values) > 1:
-            least, most = min(values), max(values)
-            differences[metric] = most - least
-            ratios[metric] = least / most if most else 1.0
-    found = {}
-    for name, metric in (("demographic_parity", "selection_rate"), ("equal_opportunity", "recall")):
-        if metric in differences:
-            found[f"{name}_difference"] = differences[metric]
-            found[f"{name}_ratio"] = ratios[metric]
-    if {"recall", "false_positive_rate"} <= differences.keys():
-        both = ("recall", "false_positive_rate")
-        found["equalized_odds_difference"] = max(differences[metric] for metric in both)
-        found["equalized_odds_ratio"] = min(ratios[metric] for metric in both)
-    return found
-
-
-def share(hits: int, rows: int) -> Figure:
-    """Return a share with Wilson's interval (1927); exact."""
-    value = hits / rows
-    square = _Z**2
-    middle = (value + square / (2 * rows)) / (1 + square / rows)
-    half = _Z / (1 + square / rows) * sqrt(value * (1 - value) / rows + square / (4 * rows**2))
-    return Figure(value, 0.0, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 @dataclass(frozen=True)
@@ -372,10 +262,13 @@ def _square(probability: np.ndarray, is_positive: bool) -> np.ndarray:
     return loss
 
 
-def _per_row(table: _Table, loss: _Loss) -> Figure:
-    """Return the mean of a loss; each row's is that of its cell's middle."""
+def _mean(parts: Iterable[tuple[_Table, np.ndarray, _Loss, bool]]) -> Figure:
+    """Return the mean of a loss; each row's is that of its cell's middle.
+
+    A part is cells, how many rows each of them holds, the loss, and whether they came true.
+    """
     total, value, square, off = 0.0, 0.0, 0.0, 0.0
-    for counts, is_positive in ((table.negative, False), (table.positive, True)):
+    for table, counts, loss, is_positive in parts:
         at = loss(table.middle, is_positive)
         ends = [np.abs(loss(end, is_positive) - at) for end in (table.low, table.high)]
         total += counts.sum()
@@ -384,18 +277,4 @@ def _per_row(table: _Table, loss: _Loss) -> Figure:
         off += (counts * np.maximum(*ends)).sum()
     mean = value / total
     spread = sqrt(max(square / total - mean**2, 0.0) / total)
-    return _figure(float(mean), float(off / total), spread, 0.0, inf)
-
-
-def _figure(value: float, bound: float, spread: float, least: float, most: float) -> Figure:
-    wide = _Z * spread + bound
-    return Figure(value, bound, max(value - wide, least), min(value + wide, most))
-
-
-def _root(square: Figure) -> Figure:
-    value = sqrt(square.value)
-    worst = max(
-        sqrt(square.value + square.bound) - value,
-        value - sqrt(max(square.value - square.bound, 0.0)),
-    )
-    return Figure(value, worst, sqrt(square.low), sqrt(square.high))
+    return around(float(mean), float(off / total), spread, 0.0, inf)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from loopline.counts import quality, statistics
+from loopline.counts import decisions, deviations, quality, statistics
 from loopline.counts.kernel import ColumnCounts, count_column, seconds
 
 ROWS = 4000
@@ -87,6 +87,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "missing_rate": ("numpy", "a share"),
     "new_rate": ("Python's sets", "a share"),
     "roc_auc": ("scikit-learn `roc_auc_score`", "Hanley and McNeil, 1982"),
+    "average_precision": ("scikit-learn `average_precision_score`", "Boyd, Eng and Page, 2013"),
     "log_loss": ("scikit-learn `log_loss`", "Good, 1952"),
     "brier": ("scikit-learn `brier_score_loss`", "Brier, 1950"),
     "calibration_error": ("numpy, bin by bin", "Guo et al., 2017; ten equal bins"),
@@ -282,6 +283,7 @@ def _of_scores(name: str, values: np.ndarray, draw: np.random.Generator) -> Iter
         "roc_auc": metrics.roc_auc_score(truth, probability),
         "log_loss": metrics.log_loss(truth, clipped, labels=[0, 1]),
         "brier": metrics.brier_score_loss(truth, probability),
+        "average_precision": metrics.average_precision_score(truth, probability),
         "calibration_error": sum(gaps) / len(truth),
     }
     for statistic, figure in quality.of_scores(scored).items():
@@ -296,7 +298,7 @@ def _of_decisions(
 
     fair: Any = importlib.import_module("fairlearn.metrics")
     costs = np.array([[0.0, 40.0], [220.0, -25.0]])
-    found = quality.of_decisions(quality.count_decisions(truth, said), costs)
+    found = decisions.of_decisions(decisions.count_decisions(truth, said), costs)
     exact = {
         "accuracy": metrics.accuracy_score(truth, said),
         "f1": metrics.f1_score(truth, said),
@@ -307,10 +309,10 @@ def _of_decisions(
             yield Check(statistic, name, found[statistic].value, float(value), 0.0)
     group = draw.integers(0, 3, len(truth))
     parts = {
-        str(one): quality.count_decisions(truth[group == one], said[group == one])
+        str(one): decisions.count_decisions(truth[group == one], said[group == one])
         for one in range(3)
     }
-    gaps = quality.fairness(parts)
+    gaps = decisions.fairness(parts)
     for statistic in ("demographic_parity_difference", "equalized_odds_difference"):
         value = getattr(fair, statistic)(truth, said, sensitive_features=group)
         yield Check(statistic, name, gaps[statistic], float(value), 0.0)
@@ -325,7 +327,7 @@ def _of_errors(name: str, before: np.ndarray, now: np.ndarray) -> Iterator[Check
         return
     error = predicted - truth
     unit = float(np.abs(error).mean()) or 1.0
-    found = quality.of_errors(quality.count_errors(predicted, truth), under=3.0, quantile=0.8)
+    found = deviations.of_errors(deviations.count_errors(predicted, truth), under=3.0, quantile=0.8)
     scaled = error / unit
     zero = np.zeros(len(scaled))
     exact = {

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from loopline.counts import quality
+from loopline.counts.figure import Figure
 from loopline.counts.kernel import ColumnCounts, Profile
-from loopline.counts.quality import Figure
 from loopline.counts.saved import Profiled
 from loopline.errors import SourceError
 

@@ -20,7 +20,7 @@ from loopline import processes
 from loopline.demo.client import LATE_BY, Client
 from loopline.demo.flights import flights, month, with_icao_codes
 from loopline.errors import LooplineError
-from loopline.monitoring import fold, labels, performance
+from loopline.monitoring import performance
 from loopline.monitoring.reference import References
 from loopline.monitoring.windows import HOUR, Window, microseconds
 from loopline.pipeline.run import Outcome, run
@@ -212,18 +212,10 @@ class _Replay:
 
     def _note_outcomes(self, row: Month) -> None:
         """Judge a whole month of the version that answered most of it."""
-        predictions = self._project.tables.scan(fold.table(self._project.contract.project))
-        mine = (
-            pl.col("plausible")
-            & (pl.col("environment") == ENVIRONMENT)
-            & (pl.col("version") == row.version)
-        )
-        known = labels.read(self._project.tables, self._project.contract.project)
+        project = self._project
+        reference = self._references(row.version)
         found = performance.measure(
-            self._project.contract,
-            self._references(row.version),
-            known.join(predictions.filter(mine)),
-            [row.window],
+            project.contract, reference, project.database, ENVIRONMENT, [row.window]
         )
         if found is not None:
             row.auc = found.metrics["roc_auc"]

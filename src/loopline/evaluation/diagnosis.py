@@ -17,7 +17,8 @@ SLICE_ROWS = 30
 """A slice has at least this share of the rows, and at least this many."""
 _SHOWN = 10
 _MOST_GROUPS = 50
-_DISTINCT = 20
+DISTINCT = 20
+"""Numbers that are groups by themselves; where a column has more of them, its quarters are."""
 
 
 def calibration(task: str, truth: np.ndarray, scores: np.ndarray) -> Rows:
@@ -91,7 +92,7 @@ def groups(values: np.ndarray) -> dict[str, np.ndarray]:
         known = np.isfinite(numbers)
         distinct, codes = np.unique(numbers[known], return_inverse=True)
         labels = [f"{value:g}" for value in distinct]
-        if len(distinct) > _DISTINCT:
+        if len(distinct) > DISTINCT:
             edges = np.unique(np.quantile(numbers[known], [0, 0.25, 0.5, 0.75, 1]))
             codes = np.clip(np.searchsorted(edges, numbers[known], "right") - 1, 0, len(edges) - 2)
             labels = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]

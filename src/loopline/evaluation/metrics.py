@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loopline.contract.metrics import METRICS
-from loopline.contract.money import cost_matrix, has_costs, per_unit
+from loopline.contract.money import best_quantile, cost_matrix, has_costs, per_unit
 from loopline.contract.schema import Contract, Problem
 
 CALIBRATION_BINS = 10
@@ -279,10 +279,13 @@ def _tabulate_regression(
     centred = truth - truth.mean()
     nonzero = truth != 0
     under, over = per_unit(problem)
+    quantile = best_quantile(problem) or 0.5
     return {
         "rows": np.ones_like(truth),
         "absolute": np.abs(error),
         "square": np.square(error),
+        "error": error,
+        "quantile": np.where(error < 0, -error * quantile, error * (1 - quantile)),
         "truth": centred,
         "truth squared": np.square(centred),
         "relative": np.abs(np.divide(error, truth, out=np.zeros_like(error), where=nonzero)),
@@ -299,6 +302,8 @@ def _r2(sums: Sums) -> Floats:
 _REGRESSION: dict[str, Callable[[Sums], Floats]] = {
     "mae": _per_row("absolute"),
     "rmse": lambda sums: np.sqrt(sums["square"] / sums["rows"]),
+    "bias": _per_row("error"),
+    "quantile_loss": _per_row("quantile"),
     "r2": _r2,
     "mape": lambda sums: sums["relative"] / sums["nonzero"],
     "cost_per_prediction": _per_row("cost"),

@@ -154,7 +154,7 @@ class Fold:
             # A look every ten seconds would leave thousands of small files behind in a day.
             for key in (table(self._project), labels.table(self._project)):
                 self._tables.compact(key)
-        spans.close(self._database, self._project, clock(), hours.OUTCOMES)
+        spans.close(self._database, self._project, clock(), hours.OF_OUTCOMES)
         for segment in segments:
             if clock() - segment.changed > KEPT:
                 done.removed += self._remove(segment, ends.get(self._key(segment), 0))

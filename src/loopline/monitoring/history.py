@@ -1,7 +1,7 @@
 """What became of the promises over time: one environment's past, in stretches of equal length.
 
-Read from the counts by the hour and from the outcomes, and nothing else: a look back changes
-nothing, needs no watcher to have run, and gives the same figures whenever it is taken.
+Read from the counts by the hour, those of outcomes included, and nothing else: a look back changes
+nothing, takes no longer for a billion predictions, and gives the figures that the watcher gave.
 """
 
 from collections import Counter
@@ -9,26 +9,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import polars as pl
 from sqlalchemy import func, select
 
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.pairs import Association
 from loopline.errors import BundleRefusedError, UnknownVersionError
-from loopline.monitoring import drift, estimation, fold, goals, hours, pairs, performance, service
+from loopline.monitoring import drift, estimation, goals, hours, pairs, performance, service
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS
-from loopline.monitoring.labels import Labels
 from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.service import Service
 from loopline.monitoring.windows import HOUR, Window, current, microseconds
 from loopline.store.database import Database, counts
-from loopline.store.tables import Tables
 
 POINTS = 48
 """At most so many stretches: more would be dust on a page."""
@@ -113,9 +110,7 @@ class _Span:
 def read(
     contract: Contract,
     database: Database,
-    tables: Tables,
     reference: Callable[[int], Reference],
-    known: Labels,
     now: datetime,
 ) -> list[History]:
     """Return the past of each environment that ever answered, in the contract's order, last first.
@@ -125,7 +120,7 @@ def read(
     spans = _spans(database, contract.project, now)
     order = list(contract.environments)
     names = sorted(spans, key=lambda name: -order.index(name) if name in order else 1)
-    reader = _Reader(contract, database, tables, reference, known, now)
+    reader = _Reader(contract, database, reference, now)
     return [reader.history(name, spans[name]) for name in names]
 
 
@@ -154,18 +149,13 @@ class _Reader:
         self,
         contract: Contract,
         database: Database,
-        tables: Tables,
         reference: Callable[[int], Reference],
-        known: Labels,
         now: datetime,
     ) -> None:
         self._now = now
         self._contract = contract
         self._database = database
-        self._tables = tables
         self._reference = reference
-        self._known = known
-        self._joined: dict[tuple[str, int], pl.LazyFrame | None] = {}
         # Whatever outcomes there are: how many they are is said beside each figure.
         monitor = contract.monitor.model_copy(update={"minimum_labels": 1})
         self._any = contract.model_copy(update={"monitor": monitor})
@@ -322,22 +312,7 @@ class _Reader:
     ) -> Performance | None:
         if performance.misfit(contract.problem, reference.signature) is not None:
             return None
-        rows = self._labelled(environment, reference.version)
-        return None if rows is None else performance.measure(contract, reference, rows, windows)
-
-    def _labelled(self, environment: str, version: int) -> pl.LazyFrame | None:
-        """Return one version's predictions with what turned out, looked up once."""
-        place, key = (environment, version), fold.table(self._contract.project)
-        if place not in self._joined:
-            self._joined[place] = None
-            if self._tables.exists(key):
-                mine = self._tables.scan(key).filter(
-                    pl.col("plausible")
-                    & (pl.col("environment") == environment)
-                    & (pl.col("version") == version)
-                )
-                self._joined[place] = self._known.join(mine)
-        return self._joined[place]
+        return performance.measure(contract, reference, self._database, environment, windows)
 
 
 def _stretches(first: int, last: int, step: int) -> list[Window]:

@@ -32,15 +32,22 @@ CHECKS, PAIR = "checks", "pair"
 those `apart`, whose event is implausibly far from it. `pair` is of two inputs together. `notes` is
 what servers say of themselves, `groups` how many predictions fell into each group whose errors are
 known from validation rows."""
-SCORED = {f"scored {actual}{said}": (actual, said) for actual in (0, 1) for said in (0, 1)}
-"""Slices of known outcomes, with truth and answer: cells of the probability (folded)."""
-CONFUSION = "confusion"
+SCORED = "scored "
+"""Slices that begin so are of known outcomes: cells of the probability (folded) by truth and
+answer, of several classes for each of them against the rest; or of a regression's errors."""
+ANSWERED = "answered"
 """The slice of known outcomes by truth, answer and the value of a column: plain numbers."""
-OUTCOMES = (*SCORED, CONFUSION)
-_TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CHECKS, CONFUSION})
+_TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CHECKS, ANSWERED})
 """Slices that are plain numbers by name."""
 _PLAIN = ColumnCounts("number")
 """The grid of latencies: no offset, whichever hour comes first."""
+OF_OUTCOMES = counts.c.slice.startswith(SCORED) | (counts.c.slice == ANSWERED)
+"""Which rows in the database are of known outcomes."""
+
+
+def is_outcome(slice_: str) -> bool:
+    """Return whether a slice is of known outcomes."""
+    return slice_ == ANSWERED or slice_.startswith(SCORED)
 
 
 class Cell(NamedTuple):
@@ -158,7 +165,7 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
     if changed:
         mine = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cell._fields)]
         connection.execute(counts.update().where(*mine), changed)
-    lasting = {cell: more for cell, more in cells.items() if cell.slice not in OUTCOMES}
+    lasting = {cell: more for cell, more in cells.items() if not is_outcome(cell.slice)}
     spans.add(connection, project, lasting)
 
 
@@ -168,7 +175,7 @@ def _stored(
     """Return what is stored for `cells`; looks only at the hours they span, place by place."""
     spans: dict[tuple[str, int], list[int]] = {}
     for cell in cells:
-        if (cell.slice in OUTCOMES) is not outcomes:
+        if is_outcome(cell.slice) is not outcomes:
             continue
         spans.setdefault((cell.environment, cell.version), []).append(cell.hour)
     found: dict[Cell, bytes] = {}
@@ -234,7 +241,7 @@ def total(
             for cell, payload in _rows(connection, project, place, window, outcomes=True):
                 found.setdefault((cell.slice, cell.column), []).append(payload)
         else:
-            found = spans.read(connection, project, place, window, OUTCOMES)
+            found = spans.read(connection, project, place, window, OF_OUTCOMES)
     return {key: stored.total(payloads) for key, payloads in found.items()}
 
 
@@ -286,14 +293,13 @@ def _within(
     *,
     outcomes: bool,
 ) -> Select[Any]:
-    known = counts.c.slice.in_(OUTCOMES)
     return query.where(
         counts.c.project == project,
         counts.c.environment == place[0],
         counts.c.version == place[1],
         counts.c.hour >= window.first * HOUR,
         counts.c.hour < window.last * HOUR,
-        known if outcomes else ~known,
+        OF_OUTCOMES if outcomes else ~OF_OUTCOMES,
     )
 
 

@@ -5,38 +5,32 @@ come late, twice, corrected or in any order: what it changes is found by compari
 predictions concerned as they stood with how they stand, and moved from one count to another in the
 transaction that also says up to which version of the two tables this is done. Killed anywhere, the
 next one finds the same difference; who was slower finds the versions moved, and changes nothing.
+Where the contract compares other groups than before, everything is counted anew.
 """
 
 import io
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from urllib.parse import unquote
 
-import numpy as np
 import polars as pl
 from sqlalchemy import Connection, delete, select
 
-from loopline.counts.groups import count_groups
-from loopline.counts.kernel import ColumnCounts
-from loopline.counts.quality import folded_probabilities
-from loopline.model.signature import Input, decide_places
-from loopline.monitoring import hours, labels
-from loopline.monitoring.fold import stored_name, table
-from loopline.monitoring.hours import CONFUSION, OUTCOMES, SCORED, Cell, Counts
+from loopline.contract.schema import Contract
+from loopline.monitoring import hours, labels, realised
+from loopline.monitoring.fold import table
+from loopline.monitoring.hours import OF_OUTCOMES, Cell, Counts
 from loopline.monitoring.labels import TRUTH, Labels
-from loopline.monitoring.performance import baseline, inputs
 from loopline.monitoring.reference import Reference
-from loopline.monitoring.segments import DTYPES
 from loopline.monitoring.windows import HOUR
 from loopline.store.database import Database, counts, folded
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 
-BASELINE = "~baseline"
-"""The column of the baseline's answers; no input is called so by accident."""
-_PLAIN = ColumnCounts("number")
+_FORMAT = 2
+"""Of the counts: with another, everything is counted anew."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class _State:
 
     predictions: int = -1
     labels: int = -1
+    asked: int = -1
+    """Digest of what is counted, beyond what always is."""
 
 
 class Settling:
@@ -52,13 +48,14 @@ class Settling:
 
     def __init__(
         self,
-        project: str,
+        contract: Contract,
         reference: Callable[[int], Reference],
         tables: Tables,
         objects: Objects,
         database: Database,
     ) -> None:
-        self._project = project
+        self._contract = contract
+        self._project = contract.project
         self._reference = reference
         self._tables = tables
         self._objects = objects
@@ -71,24 +68,26 @@ class Settling:
             BundleRefusedError, UnknownVersionError: a version that answered cannot be opened.
         """
         with self._database.read() as connection:
-            before = _state(connection, self._project)
-        now = _State(*(self._version(key) for key in self._keys))
+            before = state(connection, self._project)
+        predictions, outcomes = self._keys
+        now = _State(self._version(predictions), self._version(outcomes), _digest(self._contract))
         if now == before or now.predictions < 0:
             return False
         if now.labels < 0:
             return False  # nothing is known of any of them: the first outcome will find them
         fresh = self._since(self._keys[0], before.predictions, now.predictions)
         told = self._since(self._keys[1], before.labels, now.labels)
-        is_whole = fresh is None or told is None
-        if fresh is None or told is None:  # older versions are gone: from the beginning
+        is_whole = False
+        if fresh is None or told is None or before.asked != now.asked:
+            is_whole = True  # older versions are gone, or held less than is asked for now
             fresh = self._tables.read(self._keys[0], now.predictions)
             told = self._tables.read(self._keys[1], now.labels)
         removed, added = self._changes(fresh, told, now, is_whole=is_whole)
         with self._database.begin() as connection:
-            if _state(connection, self._project) != before:
+            if state(connection, self._project) != before:
                 return False
             if is_whole:
-                own = (counts.c.project == self._project) & counts.c.slice.in_(OUTCOMES)
+                own = (counts.c.project == self._project) & OF_OUTCOMES
                 # Of hours whose predictions have all been deleted for their age, counts stay.
                 oldest = fresh["event_time"].dt.epoch("us").min()
                 kept = counts.c.hour >= int(str(oldest or 0)) // HOUR * HOUR
@@ -174,25 +173,12 @@ class Settling:
         for (environment, version), mine in labelled.group_by(["environment", "version"]):
             reference = self._reference(int(str(version)))
             place = (str(environment), reference.version)
-            found |= _binary(mine, reference, place) if is_counted(reference) else {}
+            found |= realised.count(mine, reference, place, self._contract.fairness)
         return found
 
 
-def is_counted(reference: Reference) -> bool:
-    """Return whether outcomes of this version are counted: those of two classes are."""
-    return reference.signature.task == "binary"
-
-
-def grouped(reference: Reference) -> list[Input]:
-    """Return the logged inputs whose values are counted apart."""
-    return [
-        each
-        for each in reference.signature.inputs
-        if each.logged and each.type in ("category", "boolean") and each.name != BASELINE
-    ]
-
-
-def _state(connection: Connection, project: str) -> _State:
+def state(connection: Connection, project: str) -> _State:
+    """Return up to where outcomes are counted: what counts of them were made from."""
     query = select(folded.c.segment, folded.c.offset)
     names = _names(project)
     rows = connection.execute(query.where(folded.c.segment.in_(names)))
@@ -200,14 +186,20 @@ def _state(connection: Connection, project: str) -> _State:
     return _State(*(known.get(name, -1) for name in names))
 
 
-def _names(project: str) -> tuple[str, str]:
-    return f"{project}//settled predictions", f"{project}//settled labels"
+def _names(project: str) -> tuple[str, ...]:
+    return tuple(f"{project}//settled {what}" for what in ("predictions", "labels", "asked"))
 
 
 def _keep(connection: Connection, project: str, state: _State) -> None:
-    for name, offset in zip(_names(project), (state.predictions, state.labels), strict=True):
+    for name, offset in zip(_names(project), astuple(state), strict=True):
         connection.execute(delete(folded).where(folded.c.segment == name))
         connection.execute(folded.insert().values(segment=name, offset=offset))
+
+
+def _digest(contract: Contract) -> int:
+    """Return what tells contracts apart that compare other groups."""
+    asked = sorted({(rule.by, rule.metric) for rule in contract.fairness})
+    return zlib.crc32(json.dumps([_FORMAT, contract.problem.task, asked]).encode())
 
 
 def _named(rows: pl.DataFrame) -> pl.DataFrame:
@@ -222,63 +214,3 @@ def _of(told: pl.LazyFrame, predictions: pl.DataFrame) -> Labels:
         for name in ("prediction_id", "key")
     ]
     return labels.of(pl.concat(mine).unique(["segment", "offset", "row"]))
-
-
-def _binary(rows: pl.DataFrame, reference: Reference, place: tuple[str, int]) -> dict[Cell, Counts]:
-    """Count scores by decision and truth, the baseline's likewise, and decisions by value."""
-    signature = reference.signature
-    truth = labels.truth(rows[TRUTH], signature)
-    scores = rows["score"].to_numpy()
-    kept = np.flatnonzero(np.isfinite(truth) & (scores >= 0) & (scores <= 1))
-    frame, truth, scores = rows[kept], truth[kept].astype(np.int64), scores[kept]
-    if not len(frame):
-        return {}
-    at = frame["event_time"].dt.epoch("us").to_numpy() // HOUR
-    said = decide_places(signature, scores)
-    found = _scored(scores, truth, said, at, "", place)
-    other = baseline(reference, inputs(frame, reference))
-    if other is not None:
-        limit = 0.5 if other.threshold is None else other.threshold
-        found |= _scored(
-            other.scores, truth, (other.scores >= limit).astype(np.int64), at, BASELINE, place
-        )
-    pairs = [f"{actual}{answer}" for actual, answer in zip(truth, said, strict=True)]
-    for column in [None, *grouped(reference)]:
-        name = "" if column is None else column.name
-        values = [""] * len(pairs) if column is None else _values(frame, column)
-        for (hour, pair, value), number in Counter(
-            zip(at.tolist(), pairs, values, strict=True)
-        ).items():
-            if value is not None:
-                cell = Cell(*place, hour, name, CONFUSION)
-                found[cell] = hours.plus(found.get(cell), Counter({f"{pair}{value}": number}))
-    return found
-
-
-def _scored(
-    scores: np.ndarray,
-    truth: np.ndarray,
-    said: np.ndarray,
-    at: np.ndarray,
-    column: str,
-    place: tuple[str, int],
-) -> dict[Cell, Counts]:
-    found: dict[Cell, Counts] = {}
-    folded_scores = folded_probabilities(scores)
-    for slice_, (actual, answer) in SCORED.items():
-        mine = np.flatnonzero((truth == actual) & (said == answer))
-        order, groups = np.unique(at[mine], return_inverse=True)
-        counted = count_groups(folded_scores[mine], groups, len(order), _PLAIN)
-        for hour, each in zip(order.tolist(), counted, strict=True):
-            found[Cell(*place, hour, column, slice_)] = each
-    return found
-
-
-def _values(frame: pl.DataFrame, column: Input) -> Iterable[str | None]:
-    where = stored_name(column.name, DTYPES[column.type], frame.schema)
-    if where not in frame.columns:
-        return [None] * len(frame)
-    values = frame[where]
-    if column.type == "boolean":
-        return values.cast(pl.Int8).cast(pl.String).to_list()
-    return [value if value is None else value[:200] for value in values.to_list()]

@@ -9,12 +9,12 @@ Of each span that has counts there is a row from the first of them on; until the
 holds nothing, and says only that there is something to close.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from loopline.monitoring import stored
 from loopline.monitoring.windows import HOUR, Window, microseconds
@@ -85,10 +85,10 @@ def add(connection: Connection, project: str, cells: Mapping["Cell", "Counts"]) 
         connection.execute(spans.update().where(*is_mine), changed)
 
 
-def close(database: Database, project: str, now: datetime, outcomes: Sequence[str]) -> int:
+def close(database: Database, project: str, now: datetime, outcomes: ColumnElement[bool]) -> int:
     """Sum up spans that are over; return how many. Short ones come first, and the newest of them.
 
-    `outcomes` are the slices that are in no span. Whoever else closes meanwhile does no harm.
+    `outcomes` are the rows that are in no span. Whoever else closes meanwhile does no harm.
     """
     end = microseconds(now - SETTLED)
     query = (
@@ -111,7 +111,7 @@ def read(
     project: str,
     place: tuple[str, int],
     window: Window,
-    outcomes: Sequence[str],
+    outcomes: ColumnElement[bool],
     *,
     below: int | None = None,
 ) -> Payloads:
@@ -122,7 +122,7 @@ def read(
         project: whose predictions.
         place: environment and version.
         window: the hours.
-        outcomes: slices to leave out.
+        outcomes: rows to leave out.
         below: only spans shorter than so many hours.
     """
     payloads: Payloads = {}
@@ -137,7 +137,7 @@ def read(
             counts.c.version == place[1],
             counts.c.hour >= hours.first * HOUR,
             counts.c.hour < hours.last * HOUR,
-            counts.c.slice.not_in(outcomes),
+            ~outcomes,
         )
         for slice_, column, payload in connection.execute(query):
             payloads.setdefault((slice_, column), []).append(payload)
@@ -173,7 +173,7 @@ def _of_length(
             yield Window(at, window.last)
 
 
-def _close(database: Database, project: str, span: Span, outcomes: Sequence[str]) -> None:
+def _close(database: Database, project: str, span: Span, outcomes: ColumnElement[bool]) -> None:
     row, place = _row(project, span), (span.environment, span.version)
     with database.begin() as connection:
         payloads = read(connection, project, place, span.window, outcomes, below=span.hours)

@@ -24,7 +24,7 @@ from loopline.monitoring import (
     performance,
     quality,
     service,
-    tallied,
+    settled,
 )
 from loopline.monitoring.alike import ALONE, Alike
 from loopline.monitoring.causes import Context
@@ -34,7 +34,6 @@ from loopline.monitoring.explaining import Explaining
 from loopline.monitoring.findings import OPEN, Finding, Subject
 from loopline.monitoring.held import Compared, Estimates, Held, compare, stretches
 from loopline.monitoring.hours import INPUT, OUTPUT
-from loopline.monitoring.labels import Labels
 from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.reference import Reference
@@ -104,16 +103,10 @@ class Survey:
         tables: Tables,
         database: Database,
         ledger: Ledger | None = None,
-        *,
-        is_settled: bool = False,
     ) -> None:
-        """`ledger` is where releases and snapshots stand that a finding may coincide with.
-
-        With `is_settled`, outcomes are counted before each look (`settled.py`), and read there.
-        """
-        self._is_settled = is_settled
+        """`ledger` is where releases and snapshots stand that a finding may coincide with."""
         self._estimates = None if ledger is None else Estimates(ledger)
-        self._tried: dict[tuple[str, int], tuple[int, Window]] = {}
+        self._tried: dict[tuple[str, int], object] = {}
         self._contract = contract
         self._tables = tables
         self._database = database
@@ -130,13 +123,13 @@ class Survey:
         environment: str,
         served: Served,
         reference: Reference,
-        known: Labels,
         now: datetime,
         opened: Mapping[str, Finding] | None = None,
     ) -> tuple[Watched, list[Finding]]:
         """Return what is seen of one version, and the judgement of each promise about it.
 
-        `opened` are the findings open until now, by id.
+        Outcomes are those that are counted (`settled.py`); `opened` are the findings open until
+        now, by id.
         """
         contract, version = self._contract, served.version
         subject = Subject(contract.project, environment, version, now)
@@ -147,7 +140,7 @@ class Survey:
         drifting = _drifting(known_open, subject)
         usual, drifted = self._drift(environment, reference, counted, window, drifting)
         served_so = service.measure(counted, window)
-        performed = self._perform(environment, reference, known, window)
+        performed = self._perform(environment, reference, window)
         estimated = self._stated(
             environment, version, self._estimate(environment, reference, counted, window), now
         )
@@ -205,7 +198,7 @@ class Survey:
             figures=self._figures(drifted, served_so, performed, rows, estimated),
             estimation=estimated,
             expected=self._expected(environment, reference, performed),
-            compared=self._compare(environment, reference, known, window),
+            compared=self._compare(environment, reference, window),
             held=None if self._estimates is None else self._estimates.held(environment, version),
             pairs=together,
             multivariate=apart,
@@ -393,25 +386,26 @@ class Survey:
         )
 
     def _perform(
-        self, environment: str, reference: Reference, known: Labels, window: Window
+        self, environment: str, reference: Reference, window: Window
     ) -> Performance | None:
-        predictions = fold.table(self._contract.project)
-        if not self._tables.exists(predictions):
-            return None
+        """Judge the newest window with enough labels, unless nothing can have changed since."""
         if performance.misfit(self._contract.problem, reference.signature) is not None:
             return None
-        place = (environment, reference.version)
-        state = (self._tables.version(predictions), known.version, window)
+        place, state = (environment, reference.version), (self._settled(), window)
         before = self._judged.get(place)
         if before is None or before[0] != state:
-            found = self._measure(environment, reference, known, earlier(window))
+            found = self._measure(environment, reference, earlier(window))
             if found is not None and self._contract.monitor.judge_by == "interval":
-                found = self._with_margins(environment, reference, known, found)
+                found = self._with_margins(environment, reference, found)
             before = self._judged[place] = (state, found)
         return before[1]
 
+    def _settled(self) -> object:
+        with self._database.read() as connection:
+            return settled.state(connection, self._contract.project)
+
     def _compare(
-        self, environment: str, reference: Reference, known: Labels, window: Window
+        self, environment: str, reference: Reference, window: Window
     ) -> tuple[Compared, ...]:
         """Hold the estimates of stretches that passed against the outcomes that came since."""
         contract, place = self._contract, (environment, reference.version)
@@ -419,13 +413,13 @@ class Survey:
         if self._estimates is None or reference.expectation is None or misfit is not None:
             return ()
         past = stretches(window)
-        state = (known.version, past[0])
-        if self._tried.get(place) == state or not self._tables.exists(fold.table(contract.project)):
+        state = (self._settled(), past[0])
+        if self._tried.get(place) == state:
             return ()
         self._tried[place] = state
         found = []
         for stretch in past:
-            real = self._measure(environment, reference, known, [stretch])
+            real = self._measure(environment, reference, [stretch])
             if real is None or not self._estimates.is_news(*place, stretch, real.labels):
                 continue
             expected = self._expected(environment, reference, real)
@@ -434,27 +428,19 @@ class Survey:
         return tuple(reversed(found))
 
     def _with_margins(
-        self, environment: str, reference: Reference, known: Labels, found: Performance
+        self, environment: str, reference: Reference, found: Performance
     ) -> Performance:
         """Return figures with how sure each promise is judged by them."""
-        contract, pieces = self._contract, certainty.pieces(found.window)
-        if self._is_settled and tallied.is_enough(contract, reference):
-            without = tallied.without_each(
-                contract, reference, self._database, environment, found.window, pieces
-            )
-        else:
-            rows = known.join(self._rows(environment, reference.version))
-            without = performance.without_each(contract, reference, rows, found.window, pieces)
+        contract, window = self._contract, found.window
+        without = performance.without_each(
+            contract, reference, self._database, environment, window, certainty.pieces(window)
+        )
         return replace(found, margins=certainty.margins(contract, found, without))
 
     def _measure(
-        self, environment: str, reference: Reference, known: Labels, windows: list[Window]
+        self, environment: str, reference: Reference, windows: list[Window]
     ) -> Performance | None:
-        contract = self._contract
-        if self._is_settled and tallied.is_enough(contract, reference):
-            return tallied.measure(contract, reference, self._database, environment, windows)
-        rows = known.join(self._rows(environment, reference.version))
-        return performance.measure(contract, reference, rows, windows)
+        return performance.measure(self._contract, reference, self._database, environment, windows)
 
 
 def _drifting(opened: Mapping[str, Finding], subject: Subject) -> frozenset[str]:

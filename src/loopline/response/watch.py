@@ -102,15 +102,9 @@ class Watch:
             contract=contract,
             uploaded=workspace.objects,
         )
-        self._survey = Survey(
-            contract,
-            workspace.tables,
-            workspace.database,
-            workspace.ledger,
-            is_settled=True,
-        )
+        self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._settle = Settling(
-            contract.project,
+            contract,
             self._references,
             workspace.tables,
             workspace.objects,
@@ -173,9 +167,7 @@ class Watch:
                 serving[environment] = {served.version for served in serves}
                 for served in serves:
                     reference = self._references(served.version)
-                    seen, found = self._survey.look(
-                        environment, served, reference, known, now, opened
-                    )
+                    seen, found = self._survey.look(environment, served, reference, now, opened)
                     watched.append(self._note_estimates(seen, now))
                     judged += found
                     notes += self._unjudged(environment, reference)

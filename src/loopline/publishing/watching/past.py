@@ -8,7 +8,7 @@ import msgspec
 
 from loopline.contract.schema import Contract
 from loopline.errors import BundleRefusedError
-from loopline.monitoring import history, labels
+from loopline.monitoring import history
 from loopline.monitoring.findings import RESOLVED, Finding, Findings
 from loopline.monitoring.history import History
 from loopline.monitoring.quality import Quality, of_project
@@ -76,8 +76,7 @@ class Past:
 
 def gather(workspace: Workspace, now: datetime) -> Past:
     """Read what the page shows, as of `now`; changes nothing."""
-    contract, project = workspace.contract, workspace.contract.project
-    known = labels.read(workspace.tables, project)
+    contract = workspace.contract
     events = workspace.ledger.events(
         kinds=["release.written", "action.taken", *_FINDINGS],
     )
@@ -89,14 +88,7 @@ def gather(workspace: Workspace, now: datetime) -> Past:
         contract=contract,
         at=now,
         histories=tuple(
-            history.read(
-                contract,
-                workspace.database,
-                workspace.tables,
-                References(workspace.registry),
-                known,
-                now,
-            )
+            history.read(contract, workspace.database, References(workspace.registry), now)
         ),
         releases=tuple(
             msgspec.convert(event.payload, Release)
