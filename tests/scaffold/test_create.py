@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import random
@@ -356,6 +357,25 @@ def test_a_name_that_is_none_is_refused_with_one_that_is(
         create(name, german_credit_csv, "credit_risk", parent=tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_of_a_project(
+    tmp_path: Path, german_credit_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def fill_up(path: Path, text: str, **options: str) -> int:
+        if path.name == "README.md":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", fill_up)
+    with pytest.raises(OSError, match=r"No space left.*credit"):
+        create("credit", german_credit_csv, "credit_risk", parent=tmp_path)
+    monkeypatch.undo()
+
+    assert list(tmp_path.iterdir()) == []
+    create("credit", german_credit_csv, "credit_risk", parent=tmp_path)  # with room again
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path, german_credit_csv: Path) -> None:

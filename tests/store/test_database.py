@@ -1,13 +1,16 @@
 """One writer at a time, a schema that is current, and clear refusals."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
 
 from loopline.errors import StoreError
 from loopline.store import database as module
@@ -174,6 +177,17 @@ def test_a_file_that_another_process_is_turning_to_wal_is_waited_for(tmp_path, m
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         _turn_to_wal(Cursor(connection))
     connection.close()
+
+
+def test_a_full_disk_is_called_so(database, monkeypatch):
+    def fail(free):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        with pytest.raises(StoreError) as refused, database.begin():
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+        return str(refused.value)
+
+    assert "its disk is full (4,096 bytes are free). Make room" in fail(4096)
+    assert fail(1 << 40).endswith("cannot be used: disk I/O error")
 
 
 def test_a_lease_is_for_one_holder_until_it_ends_or_is_given_back(database, now):

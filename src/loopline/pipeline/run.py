@@ -171,7 +171,7 @@ def _data(
     progress(
         "check",
         f"{len(validation.good):,} rows kept, {len(validation.quarantine):,} in quarantine; "
-        f"{len(validation.checks)} checks, {failed} with findings",
+        f"{len(validation.checks):,} checks, {failed:,} with findings",
     )
     snapshot = freeze(
         validation,

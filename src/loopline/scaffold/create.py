@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +86,25 @@ def create(
         "tests/model/test_behaviour.py": EXAMPLE,
         ".loopline/loopline.schema.json": json.dumps(json_schema(), indent=2) + "\n",
     }
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-    load(folder / "loopline.yaml")
+    _write(folder, files)
     return Created(folder, guesses)
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    """Write a project that loads, or nothing: half of one would be in the way of the next call."""
+    had = folder.exists()
+    try:
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        load(folder / "loopline.yaml")
+    except BaseException as error:  # Ctrl-C too; the folder was not there, or empty
+        shutil.rmtree(folder, ignore_errors=True)
+        if had:
+            folder.mkdir(exist_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(folder)  # a write that fails does not say where
+        raise
 
 
 def _code(text: str) -> str:

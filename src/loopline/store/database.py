@@ -6,6 +6,7 @@ the next cannot be torn apart, and nobody is asked to try again halfway.
 """
 
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from loopline.errors import MissingExtraError, StoreError
 
 BUSY_SECONDS = 30.0
+_LEAST_FREE_BYTES = 1 << 18
 """How long a writer waits for another before it gives up."""
 
 metadata = MetaData()
@@ -286,6 +288,13 @@ def _explain(engine: Engine, error: DBAPIError) -> str:
             f"Another process has been writing to {where} for more than {BUSY_SECONDS:.0f} "
             "seconds. Wait for it to end, or stop it, and try again."
         )
+    if engine.url.database and ("disk I/O error" in reason or "disk is full" in reason):
+        free = shutil.disk_usage(Path(engine.url.database).parent).free
+        if free < _LEAST_FREE_BYTES:  # SQLite does not say so of the files beside the database
+            return (
+                f"The database {where} cannot be used: its disk is full ({free:,} bytes are free). "
+                "Make room on the disk, and call this again."
+            )
     return f"The database {where} cannot be used: {reason}"
 
 
