@@ -160,11 +160,12 @@ def test_ctrl_c_ends_the_watch_cleanly_and_gives_back_its_lease(world: Any, day:
         text=True,
     )
     assert watching.stdout is not None
-    first = watching.stdout.readline()
+    greeting, first = watching.stdout.readline(), watching.stdout.readline()
 
     watching.send_signal(signal.SIGINT)
     _, errors = watching.communicate(timeout=30)
 
+    assert greeting.startswith("Watching credit, every 0.1 s: what is new is told here.")
     assert "folded 200 predictions" in first
     assert watching.returncode == 0
     assert errors == ""

@@ -121,7 +121,7 @@ def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> No
 
     stop = threading.Event()
     _stop_at_signals(stop)
-    watch, known, complaint = None, "", ""
+    watch, known, complaint, has_begun = None, "", "", False
     while not stop.is_set():
         try:
             found = contract_hash(root / "loopline.yaml")
@@ -131,6 +131,12 @@ def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> No
             seen = watch.once(now)
             if seen.is_judged:  # else another watcher's gauges are the newer ones
                 exposed.show(_gauges(seen, now))
+            if not has_begun and not as_json:  # a quiet watcher and a stuck one look alike
+                click.echo(
+                    f"Watching {seen.project}, every {pause:g} s: what is new is told here. "
+                    "All there is: loopline watch --once"
+                )
+            has_begun = True
             if as_json:
                 _print(seen, as_json=True)
             elif news := _news(seen):
