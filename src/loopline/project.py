@@ -10,6 +10,7 @@ from loopline.pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from loopline.compute.base import Compute
     from loopline.evaluation.report import Report
     from loopline.monitoring.channels.base import Channel
     from loopline.pipeline.run import Outcome, Progress
@@ -50,15 +51,20 @@ class Project(Workspace):
         bundle = open_bundle(self.objects, self.keys, known.bundle, known.bundle_digest)
         return msgspec.json.decode(bundle.file("report.json"), type=Report)
 
-    def watcher(self, channels: "Sequence[Channel]" = ()) -> "Watch":
-        """Return what watches this project; its rules may retrain."""
+    def watcher(
+        self, channels: "Sequence[Channel]" = (), compute: "Compute | None" = None
+    ) -> "Watch":
+        """Return what watches this project; its rules may retrain.
+
+        `compute` folds the log and joins outcomes, where this process is not to do it alone.
+        """
         from loopline.pipeline.run import run
         from loopline.response.watch import Watch
 
         def retrain(now: datetime) -> "ModelVersion":
             return run(self, now=now, progress=_say_nothing, release=False).version
 
-        return Watch(self, retrain, channels)
+        return Watch(self, retrain, channels, compute)
 
     def watch(self, *, now: datetime | None = None) -> "Pass":
         """Look at everything once, and respond."""

@@ -4,6 +4,7 @@ import fcntl
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from loopline.compute.base import Compute
+from loopline.compute.spark import Spark
+from loopline.compute.threads import Threads
 from loopline.counts.kernel import ColumnCounts, count_arrays
 from loopline.errors import UnknownVersionError
 from loopline.model.signature import Input, Signature
@@ -27,10 +31,11 @@ from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import HOUR, Window
 from loopline.serving.log import HEADER, SEALED, frame
 from loopline.serving.upload import Uploader
-from loopline.store.database import Database, counts, spans
+from loopline.store.database import Database, counts, leases, spans
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 INPUTS = ("age", "credit_amount", "purpose", "housing", "num_dependents")
 TYPES = {"age": "number", "credit_amount": "number", "purpose": "category", "housing": "category",
          "num_dependents": "number"}  # fmt: skip
@@ -96,7 +101,12 @@ class Place:
     root: Path
     reference: Reference
 
-    def fold(self, uploaded: Objects | None = None, tables: Objects | None = None) -> Fold:
+    def fold(
+        self,
+        uploaded: Objects | None = None,
+        tables: Objects | None = None,
+        compute: Compute | None = None,
+    ) -> Fold:
         self.tables = Tables(tables or Objects((self.root / "store").as_uri()))
         self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
         return Fold(
@@ -106,6 +116,7 @@ class Place:
             self.tables,
             self.database,
             uploaded=uploaded,
+            compute=compute,
         )
 
     def write(self, name: str, content: bytes, environment: str = "dev") -> Path:
@@ -607,6 +618,114 @@ def test_four_processes_fold_one_month_and_two_are_killed_at_random(
     assert sum(folded) < 24 * 60  # those that were killed had done something
     assert shared.everything() == alone.everything()
     shared.database.close()
+
+
+def test_spark_folds_the_month_that_one_process_folds_also_where_it_dies_on_the_way(
+    tmp_path: Path, credit: pl.DataFrame, reference: Reference, spark: Spark,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    alone, shared = Place(tmp_path / "alone", reference), Place(tmp_path / "shared", reference)
+    for place in (alone, shared):
+        place.root.mkdir()
+        _month(place, credit, reference, 6)
+    alone.fold()()
+    fold = shared.fold(compute=spark)
+    added = []
+
+    def dies_at_the_third(*arguments: Any) -> None:
+        added.append(arguments)
+        if len(added) == 3:
+            raise _KilledError
+        add(*arguments)
+
+    add = hours.add
+    with monkeypatch.context() as patch:
+        patch.setattr(hours, "add", dies_at_the_third)
+        with pytest.raises(_KilledError):  # its executors have written all rows by then
+            fold()
+
+    done = fold()
+
+    assert (done.segments, done.predictions) == (4, 4 * 60)
+    assert shared.everything() == alone.everything()
+
+
+def test_segments_are_folded_elsewhere_from_the_home_and_the_store_with_what_they_need_sent_along(
+    place: Place, credit: pl.DataFrame, expected: tuple[Any, ...]
+) -> None:
+    payloads = frames(credit, rows=60)
+    place.write("1-1-a", framed(payloads[:12]))
+    elsewhere = Objects(str(place.root.parent / "elsewhere"))
+    elsewhere.put("log/credit/dev/2-9-c.log", framed(payloads[12:])[:-5])  # torn
+    fold = place.fold(elsewhere, compute=Threads(1))
+    asked = []
+    fold._reference = lambda version: asked.append(version) or place.reference
+    last = payloads[-1]
+
+    done = fold()
+    elsewhere.put("log/credit/dev/3-9-d.log", framed([last, SEALED]))
+    fold()
+
+    assert (done.segments, done.is_alone, done.held) == (2, True, {})
+    assert asked == [1]
+    assert place.everything() == expected
+    assert fold.waiting().size == 0
+
+
+def test_what_cannot_be_folded_elsewhere_waits_and_what_another_folds_is_left_to_it(
+    place: Place, credit: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = frames(credit, rows=6)
+    place.write("1-1-a", framed(frames(credit, rows=3, version=9)))
+    place.write("2-1-b", framed([["p", 1], *payloads]))
+    place.write("3-1-c", framed(payloads))
+    fold = place.fold(compute=Threads(1))
+
+    def known(version: int) -> Reference:
+        if version == 9:
+            raise UnknownVersionError("There is no version '9'.")
+        return place.reference
+
+    fold._reference = known
+    now = datetime.now(UTC)
+    place.database.take_lease("fold/credit/dev/3-1-c.log", "another", now=now, seconds=60)
+
+    done = fold()
+    place.database.give_lease("fold/credit/dev/3-1-c.log", "another")
+    freed = fold()
+
+    assert done.held["credit/dev/1-1-a.log"] == "There is no version '9'."
+    assert "is none that a server wrote" in done.held["credit/dev/2-1-b.log"]
+    assert (done.is_alone, done.predictions) == (False, 0)
+    assert (freed.is_alone, freed.predictions) == (True, 6)
+
+
+def test_leases_are_renewed_while_segments_are_folded_elsewhere(
+    place: Place, credit: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("1-1-a", framed(frames(credit, rows=3)))
+    monkeypatch.setattr(fold_module, "LEASE_SECONDS", 0.3)
+    taken: list[str] = []
+
+    class Slow(Threads):
+        def map(self, *arguments: Any) -> Any:
+            until = len(taken) + 2
+            while len(taken) < until:
+                threading.Event().wait(0.01)
+            return super().map(*arguments)
+
+    fold = place.fold(compute=Slow(1))
+    take = place.database.take_lease
+    monkeypatch.setattr(
+        place.database,
+        "take_lease",
+        lambda name, *a, **n: taken.append(name) or take(name, *a, **n),
+    )
+
+    assert fold().predictions == 3
+    assert set(taken) == {"fold/credit/dev/1-1-a.log"}
+    with place.database.read() as connection:
+        assert connection.execute(select(leases)).all() == []
 
 
 def _own_database(server: str) -> str:

@@ -1,17 +1,22 @@
 """What a version promised, read from its bundle once."""
 
+import pickle
+
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from loopline.counts.kernel import count_arrays
+from loopline.data.columns import from_frame
+from loopline.data.conforming import convert
 from loopline.governance.signing import Keys
 from loopline.model.bundle import open_bundle, write
 from loopline.model.explanation import background
 from loopline.model.original import Original
 from loopline.model.runtimes.worker import dump_original
 from loopline.model.signature import Feature, Input, Signature
-from loopline.monitoring.reference import References, shares
+from loopline.monitoring.reference import References, shares, travelling
 from loopline.pipeline.workspace import Workspace
 from loopline.settings import Settings
 from loopline.store.objects import Objects
@@ -49,6 +54,22 @@ def test_importances_are_shares_of_what_shuffling_costs_and_chance_has_none():
 def test_a_model_that_relies_on_nothing_has_no_shares_to_weigh_by():
     assert shares([{"name": "noise", "loss": -0.1}]) == {"noise": 0.0}
     assert shares([]) == {}
+
+
+def test_a_reference_travels_to_another_process_and_answers_there_as_here(credit_project):
+    here = References(Workspace.open(credit_project).registry)(1)
+
+    there = pickle.loads(pickle.dumps(here))
+
+    rows = pl.read_csv(credit_project / "credit.csv")[:7].rename(str.strip)
+    types = {column.name: column.type for column in here.signature.inputs}
+    columns = from_frame(convert(rows, types, []).frame, types)
+    assert there.baseline.scores(columns).tolist() == here.baseline.scores(columns).tolist()
+    assert there.baseline.threshold == here.baseline.threshold
+    one, other = here.explainer(columns), there.explainer(columns)
+    assert other.added.tolist() == one.added.tolist()
+    assert other.method == one.method
+    assert there.profile.columns == here.profile.columns
 
 
 SUM = Signature(
@@ -100,6 +121,7 @@ def test_an_original_is_asked_in_a_worker_that_does_not_stay(tmp_path):
     assert told.method == "sampled"
     assert told.values.tolist() == [2.5, 4.5]
     assert told.added.tolist() == [[2.0, 0.5], [4.0, 0.5]]
+    assert pickle.loads(pickle.dumps(travelling(references(1)))).explainer is None
     [asked] = references._asked
     assert asked._worker.process_id is not None
     references.rest()

@@ -57,6 +57,14 @@ _DRIFT = {
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write them to this file, as node-exporter's textfile collector reads it.",
 )
+@click.option(
+    "--on",
+    type=click.Choice(["threads", "spark"]),
+    default="threads",
+    show_default=True,
+    help="Where the log is folded and outcomes are joined; the counts are the same. Spark is for "
+    "more of them than this machine folds in time.",
+)
 @project_option
 @json_option
 def command(  # noqa: PLR0913 - one argument an option
@@ -68,6 +76,7 @@ def command(  # noqa: PLR0913 - one argument an option
     report: str | None,
     metrics_port: int | None,
     metrics_file: Path | None,
+    on: str,
     project: Path | None,
     as_json: bool,
 ) -> int:
@@ -81,7 +90,7 @@ def command(  # noqa: PLR0913 - one argument an option
     pause, now = _seconds(every), _moment(moment)
     if once or now is not None or report is not None:
         now = now or datetime.now(UTC)
-        seen = _watch(root).once(now)
+        seen = _watch(root, on).once(now)
         _print(seen, as_json=as_json)
         if report is not None:
             _write_report(root, report, now)
@@ -92,7 +101,7 @@ def command(  # noqa: PLR0913 - one argument an option
     with Exposed(metrics_port, file) as exposed:
         if exposed.port is not None:
             click.echo(f"Metrics: http://127.0.0.1:{exposed.port}/metrics", err=True)
-        _go_on(root, pause, exposed, as_json=as_json)
+        _go_on(root, pause, exposed, on, as_json=as_json)
     return 0
 
 
@@ -111,7 +120,7 @@ def _write_report(root: Path, file: str, now: datetime) -> None:
     click.echo(f"\nReport: {written}", err=True)  # so that --json stays JSON
 
 
-def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> None:
+def _go_on(root: Path, pause: float, exposed: "Exposed", on: str, *, as_json: bool) -> None:
     """Look until Ctrl-C or SIGTERM; what a look cannot do now, the next one tries again."""
     import threading
     from datetime import UTC
@@ -126,7 +135,7 @@ def _go_on(root: Path, pause: float, exposed: "Exposed", *, as_json: bool) -> No
         try:
             found = contract_hash(root / "loopline.yaml")
             if watch is None or found != known:  # the contract was edited
-                watch, known = _watch(root), found
+                watch, known = _watch(root, on), found
             now = datetime.now(UTC)
             seen = watch.once(now)
             if seen.is_judged:  # else another watcher's gauges are the newer ones
@@ -162,12 +171,16 @@ def _stop_at_signals(stop: "Event") -> None:
         signal.signal(number, ask)
 
 
-def _watch(root: Path) -> "Watch":
+def _watch(root: Path, on: str) -> "Watch":
     from loopline.project import Project
     from loopline.response.telling import channels
 
-    project = Project.open(root)
-    return project.watcher(channels(project.settings))
+    project, compute = Project.open(root), None
+    if on == "spark":
+        from loopline.compute.spark import Spark
+
+        compute = Spark()
+    return project.watcher(channels(project.settings), compute)
 
 
 def _seconds(text: str) -> float:

@@ -8,7 +8,7 @@ All columns that are made of one input are known together: it is a player, its c
 """
 
 import ctypes
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +63,10 @@ class Explainer:
         pointer = ctypes.c_void_p
         self._call.argtypes = [*[pointer] * 10, ctypes.c_int64, *[pointer] * 5]
         self._call.restype = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as what it was made of: addresses mean nothing in another process."""
+        return Explainer, (self._program, self._usual)
 
     def __call__(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what each input adds to each output, (rows, inputs, outputs), and the outputs.

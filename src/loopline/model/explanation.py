@@ -147,6 +147,8 @@ class Explainer:
             )
         self._signature = signature
         self.method: Method = "exact" if kept.exact else "sampled"
+        self.is_asked = plan is None and not kept.exact
+        """Whether something else than a plan answers."""
         self.usual = kept.usual
         """What each column added on average at the training, without its sign."""
         if kept.exact:

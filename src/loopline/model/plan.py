@@ -40,6 +40,10 @@ class Plan:
     summary: tuple[str, ...]
     """The steps as a person reads them."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the scorer, which belongs to its process."""
+        return Plan, (self.program, self.shape, self.summary)
+
     @cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.program)

@@ -16,33 +16,36 @@ name. What is folded whole and grows no more is removed a day later.
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 
-import polars as pl
 from sqlalchemy import Connection, select
 
+from loopline.compute.base import Compute
 from loopline.contract.schema import NAME, Contract
 from loopline.errors import BundleRefusedError, MonitoringError, StoreError, UnknownVersionError
 from loopline.monitoring import hours, labels, spans
-from loopline.monitoring.drivers import Reasons
-from loopline.monitoring.quality import Checks
-from loopline.monitoring.reference import Reference
-from loopline.monitoring.segments import OWN, Stretch, gather, of_a_server, typed
+from loopline.monitoring.reference import Reference, travelling
+from loopline.monitoring.spreading import Spread
+from loopline.monitoring.stretches import Segment, Writer, Written, stored_name, table
 from loopline.serving import upload
 from loopline.serving.log import SEGMENT, final, is_damaged, read_frames
 from loopline.store.database import Database, folded
 from loopline.store.objects import Objects
 from loopline.store.tables import OvertakenError, Tables
 
+__all__ = ["Fold", "Folded", "Segment", "Waiting", "stored_name", "table"]
+
 LEASE_SECONDS = 30.0
 """After so long without a sign a folder is taken for dead; one that was not does no harm."""
 KEPT = timedelta(days=1)
 """How long a segment stays that is folded whole, in case a table has to be restored."""
-_SUFFIXES = {pl.Float64: "number", pl.Boolean: "boolean", pl.String: "text"}
+_ROUNDS = 20
+"""How often segments are sent to a cluster in one fold: again for versions that it has not seen,
+and where another process was faster. What is left then is left to the next fold."""
 
 
 @dataclass
@@ -65,23 +68,10 @@ class Folded:
     is_alone: bool = True
     """False when other processes fold too, and this one left segments to them."""
 
-
-@dataclass(frozen=True)
-class Segment:
-    """One piece of the log, and where it lies."""
-
-    environment: str
-    name: str
-    size: int
-    changed: datetime
-    path: Path | None
-    """In the home; None for one that is in the store alone."""
-    is_uploaded: bool = False
-
     @property
-    def place(self) -> str:
-        """Environment and name: what it is known by, within its project."""
-        return f"{self.environment}/{self.name}"
+    def new(self) -> int:
+        """How much was new, of any kind."""
+        return self.predictions + self.labels + self.errors
 
 
 @dataclass(frozen=True)
@@ -92,23 +82,6 @@ class Waiting:
     """Bytes."""
     since: float | None = None
     """When the oldest segment of it was written to last, in seconds since 1970."""
-
-
-def table(project: str) -> str:
-    """Return the key of the table of predictions."""
-    return f"predictions/{project}"
-
-
-def stored_name(name: str, dtype: pl.DataType, schema: pl.Schema) -> str:
-    """Return how the table calls the input `name` of type `dtype`.
-
-    By its name, unless Loopline's own columns or an earlier version's other type have it.
-    """
-    # Delta tells no case apart: Score and score are one name.
-    wanted = f"input_{name}" if name.lower() in OWN else name
-    if schema.get(wanted, dtype) == dtype:
-        return wanted
-    return f"{wanted}_{_SUFFIXES.get(type(dtype), 'time')}"
 
 
 class Fold:
@@ -124,32 +97,36 @@ class Fold:
         *,
         contract: Contract | None = None,
         uploaded: Objects | None = None,
+        compute: Compute | None = None,
     ) -> None:
         """`log` is the folder with a folder for each project.
 
         `contract` says what is explained, and what of a request is checked; `uploaded` is the
-        store that has what other homes wrote.
+        store that has what other homes wrote. `compute` reads, writes and counts the segments;
+        without it this process does, one after another.
         """
         self._log = log / project
         self._project = project
         self._reference = reference
         self._tables = tables
         self._database = database
-        self._reasons = Reasons(None if contract is None else contract.review)
-        self._checks = Checks(contract)
+        self._contract = contract
+        self._compute = compute
+        self._sent: dict[int, Reference] = {}
+        self._write = Writer(project, self._opened, tables, contract)
         self._uploaded = None if uploaded is None or uploaded.is_below(log.parent) else uploaded
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def __call__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Folded:
         """Fold what is new. `clock` is the real time, by which leases run out."""
         done = Folded()
-        self._reasons.forget()
-        done.unexplained = self._reasons.unexplained
         ends = self._ends()
         segments = self._segments()
-        for segment in segments:
-            if segment.size > ends.get(self._key(segment), 0):
-                self._share(segment, done, clock)
+        new = [one for one in segments if one.size > ends.get(self._key(one), 0)]
+        if self._compute is not None and new:
+            self._spread(self._compute, new, done, clock)
+        for segment in () if self._compute is not None else new:
+            self._share(segment, done, clock)
         if done.segments:
             # A look every ten seconds would leave thousands of small files behind in a day.
             for key in (table(self._project), labels.table(self._project)):
@@ -170,26 +147,114 @@ class Fold:
 
     def _share(self, segment: Segment, done: Folded, clock: Callable[[], datetime]) -> None:
         """Fold one segment, unless another process does."""
-        lease = f"fold/{self._key(segment)}"
-
-        def take() -> bool:
-            return self._database.take_lease(
-                lease, self._holder, now=clock(), seconds=LEASE_SECONDS
-            )
-
-        if not take():
+        if not self._take(segment, clock):
             done.is_alone = False
             return
-        before = done.predictions + done.labels + done.errors
+        before = done.new
         try:
             source = self._source(segment)
-            while source is not None and self._stretch(segment, source, done) and take():
+            while (
+                source is not None
+                and self._stretch(segment, source, done)
+                and self._take(segment, clock)
+            ):
                 pass
         except (UnknownVersionError, BundleRefusedError, MonitoringError) as error:
             done.held[self._key(segment)] = str(error)
         finally:
-            self._database.give_lease(lease, self._holder)
-        done.segments += done.predictions + done.labels + done.errors > before
+            self._database.give_lease(f"fold/{self._key(segment)}", self._holder)
+        done.segments += done.new > before
+
+    def _take(self, segment: Segment, clock: Callable[[], datetime]) -> bool:
+        """Take or renew the lease of one segment; False while another process folds it."""
+        lease = f"fold/{self._key(segment)}"
+        return self._database.take_lease(lease, self._holder, now=clock(), seconds=LEASE_SECONDS)
+
+    def _spread(
+        self,
+        compute: Compute,
+        segments: Sequence[Segment],
+        done: Folded,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Fold segments wherever `compute` runs; their leases are held, and counts added, here."""
+        taken = [segment for segment in segments if self._take(segment, clock)]
+        done.is_alone &= len(taken) == len(segments)
+        new: set[Segment] = set()
+        try:
+            with self._kept(taken, clock):
+                left = taken
+                for _ in range(_ROUNDS):
+                    left = self._round(compute, left, done, new) if left else []
+        finally:
+            for segment in taken:
+                self._database.give_lease(f"fold/{self._key(segment)}", self._holder)
+        done.segments += len(new)
+
+    def _round(
+        self,
+        compute: Compute,
+        segments: Sequence[Segment],
+        done: Folded,
+        new: set[Segment],
+    ) -> list[Segment]:
+        """Fold what is left of segments, and return those that have more or must wait."""
+        store = None if self._uploaded is None else self._uploaded.url
+        work = Spread(self._project, self._contract, self._tables.url, store, self._sent)
+        starts = [(segment, self._start(segment)) for segment in segments]
+        left = []
+        for (segment, start), told in zip(starts, compute.map(work, starts), strict=True):
+            before = done.new
+            if told.held is not None:
+                done.held[self._key(segment)] = told.held
+            elif told.needs is not None:
+                try:
+                    self._send(told.needs, done)
+                    left.append(segment)
+                except (UnknownVersionError, BundleRefusedError) as error:
+                    done.held[self._key(segment)] = str(error)
+            elif told.written is None:
+                left.append(segment)
+            else:
+                has_more = self._add(segment, start, told.written, done)
+                left += [segment] if has_more and told.written.end < segment.size else []
+            if done.new > before:
+                new.add(segment)
+        return left
+
+    @contextlib.contextmanager
+    def _kept(self, segments: Sequence[Segment], clock: Callable[[], datetime]) -> Iterator[None]:
+        """Renew the leases of segments meanwhile: a cluster takes its time."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 3):
+                for segment in segments:
+                    with contextlib.suppress(StoreError):  # one that is away is asked again
+                        self._take(segment, clock)
+
+        renewing = threading.Thread(target=renew, name="leases", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewing.join()
+
+    def _send(self, version: int, done: Folded) -> None:
+        """Have a version's reference sent along from now on."""
+        if version in self._sent:
+            return
+        whole = self._reference(version)
+        sent = self._sent[version] = travelling(whole)
+        if sent is not whole and self._contract is not None and self._contract.review is not None:
+            done.unexplained[version] = (
+                "it is answered by its original or a network, which no cluster asks for reasons. "
+                "Fold without --on spark, or explain one: loopline explain PREDICTION-ID"
+            )
+
+    def _opened(self, version: int) -> Reference:
+        return self._reference(version)
 
     def _key(self, segment: Segment) -> str:
         return f"{self._project}/{segment.place}"
@@ -245,115 +310,53 @@ class Fold:
 
     def _stretch(self, segment: Segment, source: Path | bytes, done: Folded) -> bool:
         """Fold what follows the last offset of one segment; False when there was nothing."""
-        name = self._key(segment)
-        with self._database.read() as connection:
-            start = _offset(connection, name)
+        start = self._start(segment)
         try:
-            frames = read_frames(source, start)
-            with of_a_server():
-                first = next(frames, None)
+            written = self._write(segment, source, start)
         except FileNotFoundError:  # it has just been uploaded: the next fold reads it there
             return False
-        if first is None:
-            self._end(segment, source, start, done)
-            return False
-        ahead = self._ahead(name, start)
-        stretch = gather(chain([first], frames), start, ahead)
-        # A log that was cut back after it was read holds less than the tables, which are right.
-        end = max(stretch.end, ahead or 0)
-        try:
-            rows, cells = self._write(stretch, segment, name, (start, end))
         except OvertakenError:
             return True  # someone faster folds it: look again at what is left
+        return self._add(segment, start, written, done)
+
+    def _start(self, segment: Segment) -> int:
+        with self._database.read() as connection:
+            return _offset(connection, self._key(segment))
+
+    def _add(self, segment: Segment, start: int, written: Written, done: Folded) -> bool:
+        """Add the counts of a stretch, unless another did; False when there was nothing."""
+        name = self._key(segment)
+        if written.end == start:
+            self._end(name, written, done)
+            return False
+        done.unexplained |= written.unexplained
         with self._database.begin() as connection:
             if _offset(connection, name) != start:
                 return True
-            hours.add(connection, self._project, cells)
-            _move(connection, name, start, end)
-        done.predictions += 0 if rows is None else len(rows)
-        done.labels += len(stretch.labels)
-        done.errors += stretch.errors.total()
-        done.implausible += 0 if rows is None else int((~rows["plausible"]).sum())
+            hours.add(connection, self._project, written.cells)
+            _move(connection, name, start, written.end)
+        done.predictions += written.predictions
+        done.labels += written.labels
+        done.errors += written.errors
+        done.implausible += written.implausible
         return True
 
-    def _end(self, segment: Segment, source: Path | bytes, start: int, done: Folded) -> None:
+    def _end(self, name: str, written: Written, done: Folded) -> None:
         """Settle an uploaded segment that has no more whole frame, and something behind the last.
 
         Torn where its writer was killed, it would be fetched again and again.
         """
-        name = self._key(segment)
-        if not isinstance(source, bytes) or start >= len(source):
+        if written.size is None or written.end >= written.size:
             return
-        if is_damaged(source, start):
+        if written.is_damaged:
             done.held[name] = (
-                f"It is damaged after byte {start:,}, and what follows cannot be read. It is kept: "
-                "restore it from a backup, or move it away."
+                f"It is damaged after byte {written.end:,}, and what follows cannot be read. It is "
+                "kept: restore it from a backup, or move it away."
             )
             return
         with self._database.begin() as connection:
-            if _offset(connection, name) == start:
-                _move(connection, name, start, len(source))
-
-    def _write(
-        self, stretch: Stretch, segment: Segment, name: str, span: tuple[int, int]
-    ) -> tuple[pl.DataFrame | None, dict[hours.Cell, hours.Counts]]:
-        """Append a stretch to the tables, and return its rows and counts."""
-        start, end = span
-        while True:
-            schema = self._schema()
-            rows, cells = self._rows(stretch, segment.environment, schema)
-            try:
-                if rows is not None:
-                    self._tables.write(
-                        table(self._project), rows, transaction=(name, end), after=start
-                    )
-                break
-            except StoreError:
-                if self._schema() == schema:
-                    raise
-                # Another folder has just given one of our columns another type.
-        if stretch.labels:
-            outcomes = labels.outcomes(stretch, name)
-            key = labels.table(self._project)
-            self._tables.write(key, outcomes, transaction=(name, end), after=start)
-        return rows, cells
-
-    def _schema(self) -> pl.Schema:
-        key = table(self._project)
-        return self._tables.scan(key).collect_schema() if self._tables.exists(key) else pl.Schema()
-
-    def _ahead(self, name: str, start: int) -> int | None:
-        """Return where the stretch ends that a table has and the counts have not, after a kill.
-
-        Two folders at once may have left the tables at different ends: the nearer one first.
-        """
-        tables = (table(self._project), labels.table(self._project))
-        reached = [self._tables.transaction(name, key) or 0 for key in tables]
-        return min((end for end in reached if end > start), default=None)
-
-    def _rows(
-        self, stretch: Stretch, environment: str, schema: pl.Schema
-    ) -> tuple[pl.DataFrame | None, dict[hours.Cell, hours.Counts]]:
-        """Return a stretch as rows of the table that has `schema`, and counted."""
-        cells = hours.of_service(stretch, environment)
-        frames = []
-        for predictions in stretch.predictions.values():
-            reference = self._reference(predictions.version)
-            found = typed(predictions, reference.signature, environment)
-            inputs = [
-                series.alias(stored_name(series.name, series.dtype, schema))
-                for series in found.inputs
-            ]
-            place = (environment, predictions.version)
-            reasoned = self._reasons(found, reference, place)
-            own = found.own.with_columns(reasoned.review, reasoned.reasons)
-            frames.append(own.with_columns(inputs))
-            schema = pl.Schema({**frames[-1].schema, **schema})
-            counts = hours.of_predictions(found, reference, place)
-            failing = self._checks(found, reference.signature, place)
-            for cell, counted in [*counts.items(), *reasoned.cells.items(), *failing.items()]:
-                cells[cell] = hours.plus(cells.get(cell), counted)
-        return pl.concat(frames, how="diagonal") if frames else None, cells
+            if _offset(connection, name) == written.end:
+                _move(connection, name, written.end, written.size)
 
 
 def _began(segment: Segment) -> int:

@@ -5,7 +5,7 @@ drifts slowly would drag its own yardstick along.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -134,6 +134,16 @@ class _Asked:
     def close(self) -> None:
         if self._worker is not None:
             self._worker.close()
+
+
+def travelling(reference: Reference) -> Reference:
+    """Return a reference as it may leave this process: without what asks an original or a network.
+
+    Those belong to this workspace; who has none finds what is reviewed without reasons.
+    """
+    explainer = reference.explainer
+    is_asked = explainer is not None and explainer.is_asked
+    return replace(reference, explainer=None) if is_asked else reference
 
 
 def shares(importance: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from loopline.compute.base import Compute
 from loopline.errors import (
     AccessError,
     BundleRefusedError,
@@ -86,9 +87,16 @@ class Watch:
     """Watches one project, pass after pass."""
 
     def __init__(
-        self, workspace: Workspace, retrain: Retrain | None, channels: Sequence[Channel]
+        self,
+        workspace: Workspace,
+        retrain: Retrain | None,
+        channels: Sequence[Channel],
+        compute: Compute | None = None,
     ) -> None:
-        """`retrain` is None where nothing may be trained: such an action is refused."""
+        """`retrain` is None where nothing may be trained: such an action is refused.
+
+        `compute` folds the log, where this process is not to do it alone.
+        """
         contract, registry = workspace.contract, workspace.registry
         self._space = workspace
         self._project = contract.project
@@ -101,6 +109,7 @@ class Watch:
             workspace.database,
             contract=contract,
             uploaded=workspace.objects,
+            compute=compute,
         )
         self._survey = Survey(contract, workspace.tables, workspace.database, workspace.ledger)
         self._settle = Settling(

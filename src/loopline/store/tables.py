@@ -40,6 +40,11 @@ class Tables:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
+    @property
+    def url(self) -> str:
+        """Where they lie: another process opens them there."""
+        return self._objects.url
+
     def write(
         self,
         key: str,

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ class Baseline:
     """Binary: positive at or above it."""
     kept: dict[str, Any] | None = None
     """What `restore` makes it of, as JSON; None for `last_value`, which is made of data."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as what it is kept as; a function of a function cannot."""
+        return (restore, (self.kept,)) if self.kept is not None else (Baseline, astuple(self))
 
 
 def restore(kept: dict[str, Any]) -> Baseline:
