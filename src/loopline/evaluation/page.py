@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _RESTLESS = re.compile(
-    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Signs that control a terminal, the direction of what follows, or are none (half a surrogate)."""
+"""Signs that are not seen, turn around what follows, or are none (half a surrogate)."""
 _WIDTH = 100.0
 """Of every chart, in its own units."""
 

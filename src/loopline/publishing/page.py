@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def html(name: str, charts: Sequence[Chart], /, **shown: Any) -> str:
         **shown,
         kinds_of=_kinds,
         number=lambda chart: numbers[id(chart)],
-        specs=embedded([chart.spec for chart in charts]),
+        specs=embedded(_packed([chart.spec for chart in charts])),
         style=style,
         script=script,
         policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -57,6 +57,39 @@ def write(text: str, file: Path) -> Path:
     except OSError as error:
         raise StoreError(f"The page cannot be written to {file}: {error.strerror}.") from error
     return file
+
+
+def _packed(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the charts with each table of theirs once, its columns' names once: half the size.
+
+    The page's script puts the tables back: `values` is the number of one then.
+    """
+    tables: dict[str, int] = {}
+
+    def pack(part: Any) -> Any:
+        if isinstance(part, list):
+            return [pack(each) for each in part]
+        if not isinstance(part, Mapping):
+            return part
+        return {
+            name: number(each) if name == "values" and _is_table(each) else pack(each)
+            for name, each in part.items()
+        }
+
+    def number(rows: Sequence[Mapping[str, Any]]) -> int:
+        table = json.dumps([list(rows[0]), *(list(row.values()) for row in rows)])
+        return tables.setdefault(table, len(tables))
+
+    packed = [pack(spec) for spec in specs]
+    return {"tables": [json.loads(table) for table in tables], "specs": packed}
+
+
+def _is_table(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(row, Mapping) and list(row) == list(values[0]) for row in values)
+    )
 
 
 def _kinds(rows: Sequence[Sequence[str]]) -> list[str]:

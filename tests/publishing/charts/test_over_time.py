@@ -9,10 +9,11 @@ HOUR = 3_600_000
 def test_what_rests_on_little_is_drawn_hollow(rows_of):
     lines = [Value(HOUR, "v1", 0.7), Value(9 * HOUR, "v1", 0.8, is_firm=False)]
 
-    layers = over_time.lines(lines, unit="roc_auc")["layer"]
+    spec = over_time.lines(lines, unit="roc_auc")
 
-    hollow = [layer for layer in layers if layer["mark"].get("filled") is False]
-    assert [row["value"] for row in rows_of(hollow)] == [0.8]
+    [hollow] = [layer for layer in spec["layer"] if layer["mark"].get("filled") is False]
+    assert hollow["transform"] == [{"filter": "datum.dotted && !datum.firm"}]
+    assert [row["value"] for row in rows_of(spec) if row["dotted"] and not row["firm"]] == [0.8]
 
 
 def test_bars_of_one_time_stand_on_each_other_and_losses_hang_below(rows_of):

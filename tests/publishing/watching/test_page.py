@@ -85,7 +85,8 @@ def test_its_policy_lets_only_its_own_script_and_style_run(written):
 def test_every_chart_has_its_words_and_most_their_figures(written):
     read = Read(written.read_text(encoding="utf-8"))
     drawn = [given for _, given in read.tags if "data-chart" in given]
-    [specs] = [json.loads(block) for block in read.blocks if block.startswith("[")]
+    [block] = [json.loads(block) for block in read.blocks if block.startswith("{")]
+    specs = block["specs"]
 
     assert len(drawn) == len(specs) > 8
     assert [int(given["data-chart"]) for given in drawn] == list(range(len(specs)))
@@ -121,13 +122,17 @@ def test_a_place_that_cannot_be_written_to_is_named(world, day, tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_draws_every_chart_under_the_policy_and_complains_of_nothing(written, tmp_path):
+@pytest.mark.parametrize("width", [1280, 500], ids=["a desk", "a narrow window"])
+def test_a_browser_draws_every_chart_within_its_window_and_complains_of_nothing(
+    written, tmp_path, width
+):
     done = subprocess.run(
         [
             str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic",
             "--no-first-run", "--disable-background-networking", "--disable-component-update",
             "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr",
-            "--virtual-time-budget=60000", "--dump-dom", written.as_uri(),
+            f"--window-size={width},900", "--virtual-time-budget=60000", "--dump-dom",
+            written.as_uri(),
         ],
         capture_output=True,
         text=True,
@@ -138,4 +143,7 @@ def test_a_browser_draws_every_chart_under_the_policy_and_complains_of_nothing(w
     charts = re.findall(r'data-chart="\d+"', done.stdout)
     assert len(charts) > 8
     assert done.stdout.count('data-drawn="yes"') == len(charts)
+    wide = [int(text) for text in re.findall(r'<svg[^>]* width="(\d+)"[^>]* viewBox', done.stdout)]
+    assert len(wide) == len(charts)
+    assert max(wide) <= width - 32  # the page's own margins
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []

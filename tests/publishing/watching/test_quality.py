@@ -46,7 +46,7 @@ def test_of_thousands_of_clean_checks_the_first_are_listed_and_the_others_counte
 
     table = quality.table(replace(past, quality=found))
 
-    assert (len(table.clean), table.more) == (300, 700)
+    assert (len(table.clean), table.more_clean) == (300, 700)
 
 
 def test_a_project_without_checks_says_nothing_of_them(past):

@@ -84,9 +84,9 @@ def shades(judged: Sequence[Judged], extent: Extent | None) -> "list[alt.Chart]"
 
 
 def verdicts(
-    judged: Sequence[Judged], unit: str, style: str, extent: Extent | None
+    judged: Sequence[Judged], unit: str, style: str, extent: Extent | None, top: float
 ) -> "list[alt.Chart]":
-    """Return what was judged, as thick lines with their figures."""
+    """Return what was judged, as thick lines with their figures, those above `top` below them."""
     import altair as alt
 
     layers = []
@@ -110,11 +110,13 @@ def verdicts(
         line = base.mark_rule(color=color, strokeWidth=4, strokeCap="butt")
         layers.append(line.encode(x=time_axis(), x2="end:T"))
         ground = {"stroke": GROUND, "strokeWidth": 3, "strokeJoin": "round"}
+        side: dict[str, Any] = {"baseline": "bottom", "dy": -5}
+        if one.value > top:
+            side = {"baseline": "top", "dy": 6}  # above it are the words of what happened
         for outline in (ground, {}):  # so that no line runs through the words
             words = base.mark_text(
-                align="right", baseline="bottom", dy=-5, dx=-2, fontSize=11, fontWeight=600,
-                color=color, **outline,
-            )  # fmt: skip
+                align="right", dx=-2, fontSize=11, fontWeight=600, color=color, **side, **outline
+            )
             layers.append(words.encode(x=time_axis("end"), text="label:N"))
     return layers
 

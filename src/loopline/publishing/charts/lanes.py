@@ -41,7 +41,7 @@ def heat(
             "at": at,
             "end": at + width,
             "name": short(name),
-            "value": value,
+            "value": round(value, 4),
             "level": levels[bisect_right(steps, value)],
             "when": when(at),
         }

@@ -35,6 +35,8 @@ TIMES = {"year": "%Y", "quarter": "%B", "month": "%B", "week": "%b %d", "date": 
 """Labels of an axis of time, by the step between them."""
 Extent = tuple[int, int]
 """From when to when, in milliseconds since 1970."""
+_BRIEF = 10
+"""Letters of a name of which four fit beside each other on a phone."""
 LONGEST = 26
 """Characters of a name on an axis."""
 
@@ -55,7 +57,8 @@ def when(at: int) -> str:
 
 def short(name: str, longest: int = LONGEST) -> str:
     """Return a name that fits beside an axis."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    seen = name if name.strip() else "(empty)"
+    return seen if len(seen) <= longest else f"{seen[: longest - 1]}…"
 
 
 def by_room(narrow: float, wide: float) -> "alt.ExprRef":
@@ -99,8 +102,8 @@ def legend(names: list[str], symbol: str = "stroke") -> "tuple[alt.Color, alt.St
             orient="top",
             title=None,
             symbolType=symbol,
-            labelLimit=by_room(90, 240),
-            columns=by_room(4, 6),
+            labelLimit=by_room(130, 240),
+            columns=by_room(4 if max(map(len, names)) < _BRIEF else 2, 6),
         )
         if len(names) > 1
         else None

@@ -88,16 +88,22 @@ def lines(  # noqa: PLR0913 - by name
         joined,
     ]
     for is_firm in (True, False):
-        dots = [row for row in rows if row["dotted"] and row["firm"] == is_firm]
-        if dots:
-            plain = base.properties(data=alt.Data(values=dots)).encode(color=color)
+        if any(row["dotted"] and row["firm"] == is_firm for row in rows):
+            which = "datum.firm" if is_firm else "!datum.firm"
+            plain = base.transform_filter(f"datum.dotted && {which}").encode(color=color)
             layers.append(
                 plain.mark_point(filled=True, size=24, opacity=1)
                 if is_firm
                 else plain.mark_point(filled=False, size=24, strokeWidth=1.3, opacity=1)
             )
-    layers += annotations.verdicts(judged, unit, style, extent)
+    layers += annotations.verdicts(judged, unit, style, extent, _near_top(values))
     return finish(alt.layer(*layers), width, lanes=2 if marks else 0)
+
+
+def _near_top(values: Sequence[Value]) -> float:
+    """Return above which value words would reach out of the chart."""
+    low, high = min(one.value for one in values), max(one.value for one in values)
+    return high - 0.15 * (high - low)
 
 
 def _decades(values: Sequence[Value]) -> list[float]:

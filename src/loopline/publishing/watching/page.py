@@ -51,7 +51,7 @@ def html(past: Past, status: Mapping[str, Any]) -> str:
         contract=past.contract,
         at=iso(past.at)[:16].replace("T", " "),
         headline=headline.lines(past, status),
-        open=past.open,
+        open=sorted(past.open, key=lambda one: one.kind not in _MISSED),
         missed=_MISSED,
         environments=_environments(past),
         facts=_facts(status),

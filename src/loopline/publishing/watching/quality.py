@@ -6,8 +6,8 @@ from loopline.monitoring.quality import Quality
 from loopline.monitoring.stages import Check, crossed, said
 from loopline.publishing.watching.past import Past
 
-_CLEAN = 300
-"""Clean checks that are listed; a thousand columns have thousands."""
+_MARKED, _CLEAN = 100, 300
+"""Checks that are listed, failing and clean; a thousand columns have thousands."""
 _WIDTH, _HEIGHT = 60.0, 14.0
 """Of the line of a check's past, in pixels."""
 
@@ -47,8 +47,9 @@ class Table:
     marked: tuple[Row, ...]
     """What fails or failed, what fails now first."""
     clean: tuple[Row, ...]
-    more: int
-    """Clean checks that are not listed."""
+    more_marked: int
+    more_clean: int
+    """How many of each kind are not listed."""
 
 
 def table(past: Past) -> Table:
@@ -61,9 +62,10 @@ def table(past: Past) -> Table:
         told=found.told if past.quality else "",
         fails=bool(found.failing),
         places=tuple((place, _looked_at(found.checks, place)) for place in found.places),
-        marked=tuple(_row(check, found.places) for check in marked),
+        marked=tuple(_row(check, found.places) for check in marked[:_MARKED]),
         clean=tuple(_row(check, found.places) for check in clean[:_CLEAN]),
-        more=max(len(clean) - _CLEAN, 0),
+        more_marked=max(len(marked) - _MARKED, 0),
+        more_clean=max(len(clean) - _CLEAN, 0),
     )
 
 
