@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from loopline.cli.main import cli
 from loopline.counts import saved
-from loopline.data.profiling import Counting
+from loopline.data.counting import Counting
 
 
 @pytest.fixture
@@ -88,6 +88,52 @@ def test_all_columns_together_are_told_apart_where_it_is_asked_for(folder: Path)
     assert call("a.parquet", "--multivariate").exit_code == 2
 
 
+def test_pairs_and_slices_are_told_of_one_table_and_of_two(folder: Path) -> None:
+    rows = range(1000)
+    pl.DataFrame(
+        {"x": rows, "y": [n * 2 for n in rows], "c": ["ab"[n % 2] for n in rows]}
+    ).write_csv("one.csv")
+    pl.DataFrame({"x": rows, "y": [n * 37 % 1000 for n in rows], "c": ["a"] * 1000}).write_csv(
+        "two.csv"
+    )
+    asked = ("--pairs", "x:y,c:x", "--by", "c")
+
+    alone = call("one.csv", *asked).output
+    both = call("one.csv", "two.csv", *asked, "--out", "p.parquet", "--page", "p.html").output
+    found = json.loads(call("one.csv", "two.csv", *asked, "--json").output)
+    again = json.loads(call("p.parquet", "--json").output)
+
+    assert "x and y  rank correlation" in alone
+    assert "c=a    500   50.0%" in alone
+    assert "Columns together: 1 of 2 have moved" in both
+    assert "x and y  moved    1.000 → " in both
+    assert "none: one is constant" in both
+    assert "c=b    500        0          50.0% → 0.0%    not in both" in both
+    assert [one["moved"] for one in found["pairs"]] == [True, False]
+    assert {one["slice"]: one["rows"] for one in found["slices"]} == {"c=a": 1000, "c=b": 0}
+    assert (again["pairs"], again["slices"]) == (found["pairs"], found["slices"])
+    assert "Slices by c" in Path("p.html").read_text()
+    assert call("one.csv", "two.csv", *asked, "--strict", "--psi", "99").exit_code == 1  # the pair
+
+
+def test_a_table_fits_a_terminal_of_eighty_characters(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"column_{n}" for n in range(30)]
+    pl.DataFrame({name: ["a long value of a category", "b"] * 50 for name in names}).write_csv(
+        "w.csv"
+    )
+    pl.DataFrame({name: ["quite another value", "b"] * 50 for name in names}).write_csv("v.csv")
+
+    shown = call("w.csv", "v.csv").output.splitlines()
+
+    assert len(shown) == 2 * 30 + 5  # one line a column
+    assert max(map(len, shown)) <= 90  # the lines above the tables
+    assert all(len(line) <= 80 for line in shown if line.startswith("column"))
+    assert not any(line.endswith(" ") for line in shown)
+
+
 def test_a_page_holds_every_column_s_figures_and_charts(folder: Path) -> None:
     pl.DataFrame({"<b>x": [1.0, 2.0], "c": ["</script>", "b"]}).write_parquet("odd.parquet")
 
@@ -95,7 +141,7 @@ def test_a_page_holds_every_column_s_figures_and_charts(folder: Path) -> None:
     assert call("odd.parquet", "--page", "odd.html").exit_code == 0
 
     both, alone = (Path(name).read_text() for name in ("drift.html", "odd.html"))
-    assert "2 of 2 columns have drifted (PSI above 0.2, beyond chance)." in both
+    assert "2 of 2 columns have drifted (PSI above 0.2, beyond chance)" in both
     assert both.count('class="drawing"') == alone.count('class="drawing"') == 2
     assert len(both) < 2_000_000
     assert "<b>x" not in alone

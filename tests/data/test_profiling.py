@@ -2,6 +2,8 @@
 
 import sqlite3
 from datetime import date, datetime
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from loopline.compute.threads import Threads
 from loopline.counts import arrow, saved
+from loopline.counts.pairs import association
 from loopline.counts.saved import Profiled
 from loopline.counts.summary import changes
-from loopline.data import batches, profiling
-from loopline.data.profiling import Counting, Wanted, profile_all
+from loopline.data import batches, counting, profiling
+from loopline.data.counting import Counting
+from loopline.data.profiling import Wanted, profile_all
 from loopline.errors import CountsError, LooplineError, SourceError
 
 ROWS = 1200
@@ -398,3 +403,123 @@ def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
         profiled(tmp_path, "a.parquet", wanted=Wanted(only=("zz",)))
     with pytest.raises(SourceError, match="no column to profile"):
         profiled(tmp_path, "a.parquet", wanted=Wanted(without=tuple(frame().columns)))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_slices_are_the_profiles_of_their_rows_and_add_to_the_whole(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PIECE_ROWS", 100)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 50)
+    table = frame()
+    write(table, tmp_path / f"whole.{kind}")
+    for word in ("a", "b", None):
+        part = table.filter(pl.col("word").eq_missing(word))
+        write(part, tmp_path / f"{word}.{kind}")
+
+    [found] = profiled(tmp_path, f"whole.{kind}", wanted=Wanted(by="word"), compute=Threads(2))
+    [one] = profiled(tmp_path, f"whole.{kind}", wanted=Wanted(by="word"), compute=Threads(1))
+
+    assert found == one
+    assert sorted(found.slices) == ["word missing", "word=a", "word=b", "word=ü"]
+    assert reduce(add, found.slices.values()) == found.profile
+    for name, file in (("word=a", "a"), ("word=b", "b"), ("word missing", "None")):
+        _, alone = profiled(tmp_path, f"whole.{kind}", f"{file}.{kind}")
+        assert found.slices[name] == alone.profile
+
+
+def test_many_values_leave_slices_to_the_frequent_ones_wherever_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "SLICES", 5)
+    monkeypatch.setattr(profiling, "_KEPT", 2)
+    monkeypatch.setattr(batches, "_LARGE_GROUP", 0)
+    monkeypatch.setattr(batches, "PIECE_ROWS", 60)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 60)
+    months = pl.DataFrame({"m": [n // 30 % 12 for n in range(720)], "x": [1.5] * 720})
+    write(months, tmp_path / "a.parquet")
+    write(months.filter(pl.col("m") < 4), tmp_path / "few.parquet")
+
+    many, few = (
+        profiled(tmp_path, name, wanted=Wanted(by="m"), compute=Threads(2))[0]
+        for name in ("a.parquet", "few.parquet")
+    )
+
+    assert {name: many.slice(name).rows for name in many.slices} == {
+        "m=0": 60, "m=1": 60, "m other": 600
+    }  # fmt: skip
+    assert sorted(few.slices) == ["m=0", "m=1", "m=2", "m=3"]
+    before, now = profiled(tmp_path, "few.parquet", "a.parquet", wanted=Wanted(by="m"))
+    assert {name: now.slice(name).rows for name in now.slices} == {
+        **dict.fromkeys(before.slices, 60), "m other": 480
+    }  # fmt: skip
+
+
+def test_pairs_are_counted_the_same_in_every_file_and_on_every_thread(tmp_path: Path) -> None:
+    wanted = Wanted(pairs=("x:whole", "word:flag", "word:moment"))
+    for kind in ("parquet", "csv", "jsonl"):
+        write(frame(), tmp_path / f"a.{kind}")
+    x, whole = frame()["x"].to_numpy(), frame()["whole"].to_numpy()
+
+    several = [
+        profiled(tmp_path, f"a.{kind}", wanted=wanted, compute=Threads(number))[0].pairs
+        for kind in ("parquet", "csv", "jsonl")
+        for number in (1, 2)
+    ]
+
+    assert all(each == several[0] for each in several)
+    found = association(several[0]["x", "whole"])
+    assert found is not None
+    assert found.value == pytest.approx(stats.spearmanr(x, whole).statistic, abs=found.bound)
+    assert found.rows == ROWS
+    assert several[0]["word", "flag"].rows == frame()["word"].count()
+
+
+def test_a_saved_profile_has_its_pairs_and_slices_compared(tmp_path: Path) -> None:
+    write(frame(), tmp_path / "a.parquet")
+    write(frame(1), tmp_path / "b.csv")
+    wanted = Wanted(pairs=("x:whole",), by="word")
+    both = profiled(tmp_path, "a.parquet", "b.csv", wanted=wanted)
+    with (tmp_path / "a.profile").open("wb") as stream:
+        saved.write(both[:1], stream)
+    with (tmp_path / "b.profile").open("wb") as stream:
+        saved.write(both[1:], stream)
+
+    again = profiled(tmp_path, "a.profile", "b.csv")
+    kept = profiled(tmp_path, "a.profile", "b.profile")
+    fewer = profiled(tmp_path, "a.profile", wanted=Wanted(only=("x", "flag")))
+
+    assert [(t.pairs, t.slices) for t in again] == [(t.pairs, t.slices) for t in both]
+    assert [(t.pairs, t.slices) for t in kept] == [(t.pairs, t.slices) for t in both]
+    assert (fewer[0].pairs, fewer[0].slices, fewer[0].by) == ({}, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Wanted(pairs=("x:nothing",)), "x:nothing names no two columns of a.parquet"),
+        (Wanted(pairs=("x:id",)), "id is free text, which goes together with nothing"),
+        (Wanted(by="nothing"), "has no column nothing to slice by"),
+        (Wanted(by="x"), "--by x: that is of type number"),
+        (Wanted(by="id"), "--by id: that is of type text"),
+        (Wanted(pairs=("x:whole",), only=("x",)), "names no two columns of a.parquet"),
+    ],
+)
+def test_what_cannot_be_paired_or_sliced_is_refused(
+    tmp_path: Path, wanted: Wanted, message: str
+) -> None:
+    write(frame(), tmp_path / "a.parquet")
+
+    with pytest.raises(SourceError, match=message):
+        profiled(tmp_path, "a.parquet", wanted=wanted)
+
+
+def test_a_saved_profile_says_what_it_was_saved_without(tmp_path: Path) -> None:
+    write(frame(), tmp_path / "a.parquet")
+    with (tmp_path / "a.profile").open("wb") as stream:
+        saved.write(profiled(tmp_path, "a.parquet"), stream)
+
+    with pytest.raises(SourceError, match="without counts of x:whole together"):
+        profiled(tmp_path, "a.profile", wanted=Wanted(pairs=("x:whole",)))
+    with pytest.raises(SourceError, match="without slices by word"):
+        profiled(tmp_path, "a.profile", wanted=Wanted(by="word"))

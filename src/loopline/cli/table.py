@@ -3,7 +3,14 @@
 import shutil
 import textwrap
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
+import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_LEAST = 12  # characters that are left of a text that is cut
 _WIDE = 200  # characters a line where no terminal says how many it has
 
 
@@ -23,9 +30,16 @@ def hang(begin: str, text: str) -> str:
 
 
 def print_table(
-    heads: Iterable[str], rows: Iterable[Iterable[object]], *, whole: Collection[int] = (0,)
+    heads: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    *,
+    whole: Collection[int] = (0,),
+    cut: int | None = None,
 ) -> None:
-    """Print rows under their heads; the columns (from 0) of `whole` are never folded."""
+    """Print rows under their heads; the columns (from 0) of `whole` are never folded.
+
+    With `cut` none is folded, and that column alone ends with an ellipsis where there is no room.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -33,9 +47,31 @@ def print_table(
     from loopline.governance.audit import printable
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    heads = list(heads)
     for place, head in enumerate(heads):
-        table.add_column(head, no_wrap=place in whole, overflow="fold")
-    for row in rows:
-        # As text: names and reasons are never read as markup, nor by the terminal.
-        table.add_row(*(Text(printable(str(value))) for value in row))
-    Console(width=width()).print(table)
+        table.add_column(head, no_wrap=place in whole or cut is not None, overflow="fold")
+    # As text: names and reasons are never read as markup, nor by the terminal.
+    shown = [[Text(printable(str(value))) for value in row] for row in rows]
+    if cut is not None:
+        _cut([[Text(head) for head in heads], *shown], cut)
+    for row in shown:
+        table.add_row(*row)
+    console = Console(width=width())
+    with console.capture() as drawn:
+        console.print(table)
+    # Without the spaces that fill each line: who pipes it would carry them along.
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+
+
+def _cut(rows: "list[list[Text]]", cut: int) -> None:
+    """Shorten the texts of one column to what the others leave; names to a third of a line."""
+    room = width()
+    for row in rows[1:]:
+        row[0].truncate(max(room // 3, _LEAST), overflow="ellipsis")
+    others = sum(
+        max(row[place].cell_len for row in rows) + 2
+        for place in range(len(rows[0]))
+        if place != cut
+    )
+    for row in rows[1:]:
+        row[cut].truncate(max(room - others, _LEAST), overflow="ellipsis")

@@ -149,6 +149,21 @@ def first_grid(array: "pa.Array") -> Grid:
     return Grid("category", kept=tuple(name for name, _ in frequent[:NAMED]), is_open=True)
 
 
+def values(array: "pa.Array", *, is_category: bool) -> np.ndarray:
+    """Return an array as numbers (booleans are 0 and 1), or as objects of text."""
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
+    if is_category:
+        return np.array(array.cast(pa.large_string()).to_pylist(), dtype=object)
+    if pt.is_boolean(array.type):
+        array = array.cast(pa.float64())
+    numbers = _numbers(array)
+    return np.full(len(array), np.nan) if numbers is None else kernel.as_numbers(numbers)
+
+
 class Counter:
     """Counts one column on its grid, array by array."""
 
@@ -375,6 +390,13 @@ def settle(draft: Draft, like: ColumnCounts | None = None) -> ColumnCounts:
         kind, draft.missing, draft.cells, draft.counts, draft.low, draft.high, grid.offset,
         dict(sorted(draft.named.items())),
     )  # fmt: skip
+
+
+def settle_slice(draft: Draft, whole: ColumnCounts) -> ColumnCounts:
+    """Return the counts of some rows on the grid of all, which settled as `whole`."""
+    if whole.kind != "category" or digest_of(draft.grid.kept) == whole.names:
+        return settle(draft, whole)
+    return replace(count_values(draft.named, whole), missing=draft.missing)
 
 
 def new(draft: Draft) -> dict[str, int]:

@@ -22,6 +22,8 @@ from loopline.kernels.count import cells_of, lower_edges
 Grid = float | tuple[str, ...]
 """Of numbers their offset; of a category the values that are told apart, all others being one more.
 """
+Pair = tuple[str, str]
+"""Two columns, in the order that their counts have them."""
 Measure = Literal["spearman", "correlation_ratio", "cramers_v"]
 VALUES = 50
 """Values of a category that are told apart in a pair: the most frequent."""
@@ -194,6 +196,13 @@ def count_groups(
     ]
 
 
+def of_places(
+    first: np.ndarray, second: np.ndarray, counts: np.ndarray, grids: tuple[Grid, Grid]
+) -> PairCounts:
+    """Return counts by the places of both columns, in the order of `PairCounts.places`."""
+    return PairCounts(grids, first * _WIDE + second, counts)
+
+
 def total(parts: Sequence[PairCounts]) -> PairCounts:
     """Return the sum of one or more counts of one pair.
 
@@ -265,7 +274,7 @@ def pair_of(text: str, columns: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-Pairs = Mapping[tuple[str, str], PairCounts]
+Pairs = Mapping[Pair, PairCounts]
 
 
 def encode(pairs: Pairs) -> bytes:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from loopline.counts import statistics
+from loopline.counts import pairs, statistics
 from loopline.counts.kernel import MANTISSA_BITS, ColumnCounts, tail_cell
+from loopline.counts.pairs import Association, Moved, Pair, association, moved
 from loopline.counts.saved import Profiled
 from loopline.counts.statistics import Drift
 
@@ -65,6 +66,35 @@ class Change:
     """Values of the reference, by name, that no longer occur."""
 
 
+@dataclass(frozen=True)
+class Together:
+    """Two columns of one table, and how the next has them."""
+
+    columns: Pair
+    moved: bool
+    """Whether they go together otherwise: by more than the limit, beyond chance."""
+    reference: Association | None
+    """None where one is constant."""
+    current: Association | None
+    change: Moved | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One slice of one table, and how it is in the next."""
+
+    slice: str
+    reference_rows: int
+    rows: int
+    drift: tuple[Change, ...]
+    """Of each column, the worst first; none where one of the tables lacks the slice."""
+
+    @property
+    def drifted(self) -> int:
+        """How many columns have drifted."""
+        return sum(one.drifted for one in self.drift)
+
+
 def summaries(table: Profiled) -> list[Summary]:
     """Describe every column of a table."""
     return [
@@ -115,6 +145,41 @@ def changes(reference: Profiled, current: Profiled, limit: float = LIMIT) -> lis
         for column, counted in reference.profile.columns.items()
     ]
     return sorted(found, key=lambda one: (not one.drifted, one.psi_by_chance - one.psi, one.column))
+
+
+def together(reference: Profiled, current: Profiled | None = None) -> list[Together]:
+    """Describe the pairs of a table; beside another's, those that moved most first."""
+    found = []
+    for pair, before in reference.pairs.items():
+        now = None if current is None else current.pairs.get(pair)
+        change = None if now is None else moved(before, now)
+        found.append(
+            Together(
+                pair,
+                change is not None and change.is_beyond(pairs.LIMIT),
+                association(before),
+                None if now is None else association(now),
+                change,
+            )
+        )
+    return sorted(found, key=lambda one: 0.0 if one.change is None else -abs(one.change.change))
+
+
+def parts(reference: Profiled, current: Profiled, limit: float = LIMIT) -> list[Part]:
+    """Compare every slice of a table with the same one of another, the worst first."""
+    found = []
+    for name in {**reference.slices, **current.slices}:
+        before, now = (
+            table.slice(name) if name in table.slices else None for table in (reference, current)
+        )
+        compared = () if before is None or now is None else tuple(changes(before, now, limit))
+        were, are = (0 if each is None else each.rows for each in (before, now))
+        found.append(Part(name, were, are, compared))
+    return sorted(found, key=lambda one: (-one.drifted, _worst(one), one.slice))
+
+
+def _worst(part: Part) -> float:
+    return part.drift[0].psi_by_chance - part.drift[0].psi if part.drift else 0.0
 
 
 def _change(

@@ -23,7 +23,7 @@ from loopline.errors import SourceError
 
 if TYPE_CHECKING:
     from loopline.compute.base import Compute
-    from loopline.data.profiling import Counting, Part
+    from loopline.data.counting import Counting, Part
 
 SAMPLE = 10_000
 """Rows of each table."""

@@ -6,30 +6,31 @@ Parquet, Arrow and Delta come with their types, JSON lines and queries with some
 concluded from its first rows. The same rows have the same profile in whatever kind of file.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from loopline.compute.threads import Threads
-from loopline.counts import arrow, saved
-from loopline.counts.arrow import Counter, Draft, Grid, Type
-from loopline.counts.kernel import Profile, count_values
+from loopline.counts import arrow, pairs, saved
+from loopline.counts.arrow import Draft, Grid, Type
+from loopline.counts.kernel import ColumnCounts, Profile, count_values
+from loopline.counts.pairs import Pair, PairCounts
 from loopline.counts.saved import Profiled
-from loopline.data.batches import BATCH_ROWS, Incoming, Piece, Source, open_incoming
+from loopline.data.batches import BATCH_ROWS, Incoming, Source, open_incoming
+from loopline.data.counting import Counted, Counting, Part, Reading, Slicing, check_json
 from loopline.data.sources.base import describe, fields
 from loopline.errors import CountsError, SourceError
 from loopline.settings import Settings
 from loopline.store.files import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import polars as pl
 
     from loopline.compute.base import Compute
@@ -38,119 +39,7 @@ if TYPE_CHECKING:
 _AS_READ: Mapping[Type, str] = {"integer": "number", "category": "text"}
 """A column that begins with whole numbers may go on with others; texts stay as they stand, and the
 first ones decide whether they are a category."""
-_FRACTION = r"[.eE]"
-_NO_NUMBER = r"(?i)^[+-]?nan$"
 _TRUTHS = {"true", "false"}
-_NESTED = ("[", "{")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What texts of CSV, JSON lines and queries mean."""
-
-    types: Mapping[str, str]
-    missing: tuple[str, ...]
-    is_bare: bool = True
-    """Whether all values are texts (CSV), so that some of them mean that there is none."""
-    whole: frozenset[str] = frozenset()
-    """Columns of numbers whose first ones are whole."""
-
-    def typed(self, batches: Iterable[pa.RecordBatch]) -> "Typed":
-        """Return rows in the types they mean."""
-        import polars as pl
-
-        from loopline.data.conforming import convert
-
-        frame = pl.from_arrow(pa.Table.from_batches(batches))
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
-        found = convert(frame, self.types, self.missing, keep_infinite=True)
-        as_they_stand = [
-            name
-            for name, kind in self.types.items()
-            if kind == "text" and frame.schema[name] == pl.String
-        ]
-        absent = list(self.missing) if self.is_bare else []
-        table = found.frame.with_columns(
-            pl.when(~frame[name].str.strip_chars().is_in(absent)).then(frame[name]).alias(name)
-            for name in as_they_stand
-        )
-        lost = {
-            name: int((~failed["value"].str.contains(_NO_NUMBER)).sum())
-            for name, failed in found.failures.items()
-        }
-        return Typed(table.to_arrow(), lost, {n for n in self.whole if not _is_whole(frame[n])})
-
-
-@dataclass(frozen=True)
-class Typed:
-    """Rows in the types that they mean."""
-
-    table: pa.Table
-    lost: Mapping[str, int]
-    """Column to how many of its texts mean nothing."""
-    broken: Collection[str]
-    """Columns of `whole` in which a number is written as another."""
-
-
-def _is_whole(series: "pl.Series") -> bool:
-    import polars as pl
-
-    if series.dtype == pl.String:
-        return not series.str.contains(_FRACTION).any()
-    return not series.dtype.is_float() and series.dtype != pl.Decimal
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stretch of rows, and whether their types are yet to be read."""
-
-    piece: Piece
-    is_loose: bool
-    is_bare: bool = False
-
-
-@dataclass(frozen=True)
-class Counting:
-    """Counts the columns of parts, each on its grid."""
-
-    grids: Mapping[str, Grid]
-    reading: Reading | None = None
-    encoded: tuple[str, ...] = ()
-
-    @contextmanager
-    def open(self) -> "Iterator[Callable[[Part], dict[str, Draft]]]":
-        """Return what counts a part."""
-        yield self._count
-
-    def _count(self, part: Part) -> dict[str, Draft]:
-        counters = {name: Counter(grid) for name, grid in self.grids.items()}
-        for batch in self.batches(part, counters):
-            for name, counter in counters.items():
-                try:
-                    counter.add(batch.column(name))
-                except CountsError as error:
-                    raise CountsError(
-                        f"{part.piece.source}: {name}: {error}. Give both one type, or leave it "
-                        f"out: --without {name}"
-                    ) from error
-        return {name: counter.draft() for name, counter in counters.items()}
-
-    def batches(
-        self, part: Part, counters: Mapping[str, Counter] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield a part's rows, in the types they mean; `counters` hear what means nothing."""
-        names = list(self.grids)
-        if not part.is_loose or self.reading is None:
-            yield from part.piece.batches(names, self.encoded)
-            return
-        _check_json(part.piece)
-        read = self.reading.typed(part.piece.batches(names))
-        if counters is not None:
-            for name, number in read.lost.items():
-                counters[name].unreadable += number
-            for name in read.broken:
-                counters[name].is_whole = False
-        yield from read.table.to_batches()
 
 
 @dataclass(frozen=True)
@@ -159,6 +48,10 @@ class Wanted:
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    """Columns to be counted together, two and two: `a:b`."""
+    by: str = ""
+    """The column whose values cut the rows into slices, each counted by itself."""
 
     def of(self, names: Sequence[str], where: str) -> list[str]:
         """Return the columns of `names` that are wanted.
@@ -172,6 +65,21 @@ class Wanted:
                 f"{where} has no column {', '.join(absent)}. It has {', '.join(names)}."
             )
         return [name for name in self.only or names if name not in self.without]
+
+    def together(self, names: Sequence[str], where: str) -> list[Pair]:
+        """Return which of the columns `names` are counted together.
+
+        Raises:
+            SourceError: one of the pairs is none of them.
+        """
+        found = [(text, pairs.pair_of(text, names)) for text in self.pairs]
+        for text, pair in found:
+            if pair is None:
+                raise SourceError(
+                    f"--pairs {text} names no two columns of {where}. It is FIRST:SECOND, of "
+                    f"{', '.join(names)}."
+                )
+        return [pair for _, pair in found if pair is not None]
 
 
 @dataclass
@@ -285,20 +193,16 @@ def regrid(table: Profiled, like: Profiled) -> Profiled:
     Raises:
         CountsError: they cannot be; the columns are named.
     """
-    counts, refused = {}, []
-    for column, reference in like.profile.columns.items():
-        counted = table.profile.columns[column]
-        if (counted.kind, counted.offset, counted.names) == (
-            reference.kind,
-            reference.offset,
-            reference.names,
-        ):
-            counts[column] = counted
-        elif counted.kind == reference.kind == "category" and not len(counted.cells):
-            values = count_values(counted.named, reference)
-            counts[column] = replace(values, missing=counted.missing)
-        else:
-            refused.append(column)
+    counts = {
+        column: _on_grid(table.profile.columns[column], reference)
+        for column, reference in like.profile.columns.items()
+    }
+    refused = [column for column, counted in counts.items() if counted is None]
+    refused += [
+        pairs.spelled(pair)
+        for pair, reference in like.pairs.items()
+        if pair in table.pairs and table.pairs[pair].grids != reference.grids
+    ]
     if refused:
         raise CountsError(
             f"{table.name} was counted by itself, and its counts of {', '.join(refused)} stand on "
@@ -309,13 +213,62 @@ def regrid(table: Profiled, like: Profiled) -> Profiled:
         for column, counted in table.profile.columns.items()
         if counted.kind == "category" and (known := like.profile.columns[column])
     }
-    return replace(table, profile=Profile(counts), new=new)
+    slices = {
+        name: _sliced(profile, like.profile)
+        for name, profile in table.slices.items()
+        if table.by == like.by
+    }
+    return replace(
+        table,
+        profile=Profile({name: found for name, found in counts.items() if found is not None}),
+        new=new,
+        pairs={pair: table.pairs[pair] for pair in like.pairs if pair in table.pairs},
+        by=like.by if slices else "",
+        slices=slices,
+    )
+
+
+def _on_grid(counted: ColumnCounts, like: ColumnCounts) -> ColumnCounts | None:
+    """Return counts on the grid of others; None where that cannot be exact."""
+    if (counted.kind, counted.offset, counted.names) == (like.kind, like.offset, like.names):
+        return counted
+    if counted.kind == like.kind == "category" and not len(counted.cells):
+        return replace(count_values(counted.named, like), missing=counted.missing)
+    return None
+
+
+def _sliced(slice_: Profile, like: Profile) -> Profile:
+    found = {name: _on_grid(slice_.columns[name], each) for name, each in like.columns.items()}
+    return Profile({name: each for name, each in found.items() if each is not None})
 
 
 def _only(table: Profiled, wanted: Wanted) -> Profiled:
     names = wanted.of(list(table.profile.columns), table.name)
-    kept = {name: table.profile.columns[name] for name in names}
-    return replace(table, types={name: table.types[name] for name in names}, profile=Profile(kept))
+    asked = wanted.together(names, table.name)
+    lacks = [pairs.spelled(pair) for pair in asked if pair not in table.pairs]
+    if lacks:
+        raise SourceError(
+            f"{table.name} was saved without counts of {', '.join(lacks)} together. Make it again "
+            f"from its data, with --pairs {','.join(lacks)}"
+        )
+    if wanted.by not in {"", table.by}:
+        raise SourceError(
+            f"{table.name} was saved without slices by {wanted.by}. Make it again from its data, "
+            f"with --by {wanted.by}"
+        )
+    together = asked or [pair for pair in table.pairs if set(pair) <= set(names)]
+    return replace(
+        table,
+        types={name: table.types[name] for name in names},
+        profile=_of(table.profile, names),
+        pairs={pair: table.pairs[pair] for pair in together},
+        by=table.by if table.by in names else "",
+        slices={name: _of(each, names) for name, each in table.slices.items() if table.by in names},
+    )
+
+
+def _of(profile: Profile, names: Sequence[str]) -> Profile:
+    return Profile({name: profile.columns[name] for name in names})
 
 
 def profile(
@@ -332,15 +285,13 @@ def profile(
         SourceError: it has no rows, other columns than `like`, or columns that cannot be counted.
         CountsError: a column is of another kind than in `like`.
     """
-    table = _open(name, incoming, like, wanted or Wanted())
-    work = _prepare(table, like)
-    drafts: dict[str, list[Draft]] = {column: [] for column in table.names}
+    chosen = wanted or Wanted()
+    table = _open(name, incoming, like, chosen)
+    work = _prepare(table, like, chosen)
+    sums = _Sums(work.slicing)
     for counted in compute.map(work, chain([table.first], table.parts)):
-        for column, draft in counted.items():
-            drafts[column].append(draft)
-            if len(drafts[column]) == _HELD:
-                drafts[column] = [arrow.add(drafts[column])]
-    total = {column: arrow.add(parts) for column, parts in drafts.items()}
+        sums.add(counted)
+    total = sums.columns()
     types = {column: _type(column, draft, table, work) for column, draft in total.items()}
     kept = None if like is None else like.profile.columns
     counts = {
@@ -348,7 +299,65 @@ def profile(
         for column, draft in total.items()
     }
     new = {} if like is None else {column: arrow.new(draft) for column, draft in total.items()}
-    return Profiled(name, total[table.names[0]].rows, types, Profile(counts), new)
+    return Profiled(
+        name,
+        total[table.names[0]].rows,
+        types,
+        Profile(counts),
+        new,
+        pairs={pair: pairs.total(parts) for pair, parts in sums.pairs.items()},
+        by="" if work.slicing is None else work.slicing.column,
+        slices=sums.slices(counts),
+    )
+
+
+class _Sums:
+    """Counts of parts, added as they come: memory does not grow with the rows."""
+
+    def __init__(self, slicing: Slicing | None) -> None:
+        self._slicing, self._is_folded = slicing, False
+        self._drafts: dict[tuple[str, str], list[Draft]] = defaultdict(list)
+        self.pairs: dict[Pair, list[PairCounts]] = defaultdict(list)
+
+    def add(self, counted: Counted) -> None:
+        self._is_folded |= not counted.is_sliced_whole
+        for place, drafts in {_WHOLE: counted.columns, **counted.slices}.items():
+            for column, draft in drafts.items():
+                held = self._drafts[place, column]
+                held.append(draft)
+                if len(held) == _HELD:
+                    held[:] = [arrow.add(held)]
+        for pair, found in counted.pairs.items():
+            self.pairs[pair] = [pairs.total([*self.pairs[pair], found])]
+        self._fold()
+
+    def _fold(self) -> None:
+        """Make one slice of all that have none of their own, once there are too many."""
+        if self._slicing is None:
+            return
+        names = {place for place, _ in self._drafts} - {_WHOLE}
+        if not self._is_folded and not self._slicing.is_full(names):
+            return
+        self._is_folded = True
+        for place, column in list(self._drafts):
+            if place != _WHOLE and not self._slicing.keeps(place):
+                held = self._drafts[self._slicing.others, column]
+                held[:] = [arrow.add([*held, *self._drafts.pop((place, column))])]
+
+    def columns(self) -> dict[str, Draft]:
+        return {
+            column: arrow.add(parts)
+            for (place, column), parts in self._drafts.items()
+            if place == _WHOLE
+        }
+
+    def slices(self, counts: Mapping[str, ColumnCounts]) -> dict[str, Profile]:
+        found: dict[str, dict[str, ColumnCounts]] = {}
+        for (place, column), parts in self._drafts.items():
+            if place != _WHOLE:
+                settled = arrow.settle_slice(arrow.add(parts), counts[column])
+                found.setdefault(place, {})[column] = settled
+        return {place: Profile(found[place]) for place in sorted(found)}
 
 
 def _type(column: str, draft: Draft, table: _Table, work: Counting) -> Type:
@@ -364,7 +373,10 @@ def _type(column: str, draft: Draft, table: _Table, work: Counting) -> Type:
 
 
 _HELD = 64
-"""Counts of parts that are held before they are added: memory does not grow with the rows."""
+"""Counts of parts that are held before they are added."""
+_WHOLE = ""
+_KEPT = 30
+"""Values that keep a slice of their own: the most frequent of the first rows."""
 
 
 def _open(name: str, incoming: Incoming, like: Profiled | None, wanted: Wanted) -> _Table:
@@ -396,7 +408,7 @@ def _parts(sources: Sequence[Source], names: Sequence[str]) -> Iterator[Part]:
                 yield Part(piece, not source.is_typed, source.is_bare)
 
 
-def _prepare(table: _Table, like: Profiled | None) -> Counting:
+def _prepare(table: _Table, like: Profiled | None, wanted: Wanted | None = None) -> Counting:
     """Fix how each column is counted, by `like` or by the first rows."""
     reading = None
     if table.first.is_loose:
@@ -406,7 +418,13 @@ def _prepare(table: _Table, like: Profiled | None) -> Counting:
             name: Grid.of(like.types[name], counted)
             for name, counted in like.profile.columns.items()
         }
-        return Counting(grids, reading, table.encoded)
+        return Counting(
+            grids,
+            reading,
+            table.encoded,
+            {pair: each.grids for pair, each in like.pairs.items()},
+            Slicing.of(like.by, like.slices) if like.by else None,
+        )
     piece = table.first.piece
     if reading is None:
         rows: Any = next(piece.batches(table.names, table.encoded))
@@ -414,7 +432,61 @@ def _prepare(table: _Table, like: Profiled | None) -> Counting:
         rows = reading.typed(piece.batches(table.names)).table.combine_chunks()
         rows = rows.slice(0, BATCH_ROWS).to_batches()[0]
     grids = {name: arrow.first_grid(rows.column(name)) for name in table.names}
-    return Counting(grids, reading, table.encoded)
+    chosen = wanted or Wanted()
+    return Counting(
+        grids,
+        reading,
+        table.encoded,
+        {
+            pair: (_paired(pair[0], grids), _paired(pair[1], grids))
+            for pair in chosen.together(table.names, table.name)
+        },
+        _slicing(table, chosen.by, grids, rows) if chosen.by else None,
+    )
+
+
+def _paired(column: str, grids: Mapping[str, Grid]) -> pairs.Grid:
+    """Return how a column is counted in a pair: a truth is the number 0 or 1."""
+    grid = grids[column]
+    if grid.type == "text":
+        raise SourceError(
+            f"--pairs: {column} is free text, which goes together with nothing. Name columns of "
+            "numbers, times, truths or categories."
+        )
+    if grid.type == "category":
+        return tuple(sorted(grid.kept[: pairs.VALUES]))
+    return 0.0 if grid.type == "boolean" else grid.offset
+
+
+def _slicing(
+    table: _Table, column: str, grids: Mapping[str, Grid], rows: pa.RecordBatch
+) -> Slicing:
+    """Return the slices by a column: those of the most frequent values of the first rows."""
+    grid = grids.get(column)
+    if grid is None:
+        raise SourceError(
+            f"{table.name} has no column {column} to slice by. It has {', '.join(grids)}."
+        )
+    if grid.type not in {"category", "boolean"} and not _are_whole(rows.column(column), grid):
+        raise SourceError(
+            f"--by {column}: that is of type {grid.type}. Slices are by values that repeat: name a "
+            "category, a truth or whole numbers."
+        )
+    import pyarrow.compute as pc
+
+    texts = rows.column(column)
+    if isinstance(texts, pa.DictionaryArray):
+        texts = texts.dictionary_decode()
+    found = pc.value_counts(texts.drop_null().cast(pa.large_string())).to_pylist()
+    frequent = sorted(found, key=lambda one: (-one["counts"], one["values"]))[:_KEPT]
+    return Slicing(column, tuple(sorted(one["values"] for one in frequent)))
+
+
+def _are_whole(column: pa.Array, grid: Grid) -> bool:
+    if grid.type not in {"number", "integer"}:
+        return False
+    found = arrow.values(column, is_category=False)
+    return bool(((found == np.floor(found)) | np.isnan(found)).all())
 
 
 def _reading(table: _Table, like: Profiled | None) -> Reading:
@@ -422,7 +494,7 @@ def _reading(table: _Table, like: Profiled | None) -> Reading:
 
     from loopline.data.conforming import infer_types, missing_tokens
 
-    _check_json(table.first.piece)
+    check_json(table.first.piece)
     frame = pl.from_arrow(pa.Table.from_batches(table.first.piece.batches(table.names)))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
     missing, is_bare = missing_tokens(frame), table.first.is_bare
@@ -489,21 +561,4 @@ def _check_countable(name: str, fields: Sequence[pa.Field]) -> None:
         raise SourceError(
             f"{name}: lists, objects and bytes have no counts: {told}. Make columns of what "
             f"matters in them, or leave them out: --without {listed}"
-        )
-
-
-def _check_json(piece: Piece) -> None:
-    """Refuse lists and objects in JSON lines, which come as their JSON."""
-    nested = [
-        field.name
-        for batch in piece.held
-        for place, field in enumerate(batch.schema)
-        if field.metadata
-        and any(text and text.startswith(_NESTED) for text in batch.column(place).to_pylist())
-    ]
-    if nested:
-        names = list(dict.fromkeys(nested))
-        raise SourceError(
-            f"{piece.source}: lists and objects have no counts: {', '.join(names)}. Make columns "
-            f"of what matters in them, or leave them out: --without {','.join(names)}"
         )

@@ -13,45 +13,39 @@ from loopline.monitoring.drift import Drift
 from loopline.monitoring.history import Pair
 from loopline.publishing import page, shapes
 from loopline.publishing.charts.chart import Chart
+from loopline.publishing.sheets import Sheet
 
 MOST = 120
 """Columns that are drawn; every one is in the tables."""
 
-Sheet = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""Heads and rows."""
-
 
 def html(
-    tables: Sequence[Profiled],
-    changes: Sequence[Change],
-    limit: float,
-    columns: Sheet,
-    changed: Sheet,
+    tables: Sequence[Profiled], changes: Sequence[Change], shown: Sequence[tuple[str, Sheet]]
 ) -> str:
     """Return the page; the sheets are what the terminal shows."""
-    drawn = list(_charts(tables, changes))
+    drawn = list(charts(tables, changes))
     return page.html(
         "profile.html",
         drawn,
         tables=tables,
+        changes=changes,
         drifted=sum(one.drifted for one in changes),
-        limit=f"{limit:g}",
-        column_heads=columns[0],
-        columns=columns[1],
-        change_heads=changed[0],
-        changes=changed[1],
+        sheets=shown,
         charts=drawn,
         more=max(len(tables[0].types) - MOST, 0),
     )
 
 
-def _charts(tables: Sequence[Profiled], changes: Sequence[Change]) -> Iterator[Chart]:
+def charts(
+    tables: Sequence[Profiled], changes: Sequence[Change], most: int = MOST
+) -> Iterator[Chart]:
+    """Yield the distributions of the columns, at most so many, the worst first."""
     reference = tables[0].profile.columns
     if not changes:
-        for column in list(reference)[:MOST]:
+        for column in list(reference)[:most]:
             yield _alone(column, reference[column])
         return
-    for one in changes[:MOST]:
+    for one in changes[:most]:
         current = tables[1].profile.columns[one.column]
         figures = {
             "psi": one.psi,
