@@ -19,7 +19,9 @@ _ROOM = 130
 @click.command(
     help="Describe every column of A, and how far B has drifted from it. A and B are files, "
     "folders, globs, Delta tables, object-store URLs, databases' URLs with --query, or profiles "
-    "that --out saved; no project is needed. Exits 1 with --strict where a column has drifted."
+    "that --out saved; no project is needed. In a project churn:7 is what that version was made "
+    "from, and churn:7@production what it was asked there. Exits 1 with --strict where a column "
+    "has drifted."
 )
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="[B]", required=False)

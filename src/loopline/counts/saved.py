@@ -72,7 +72,7 @@ class Profiled:
 def write(tables: Sequence[Profiled], stream: BinaryIO) -> None:
     """Write profiles as one Parquet file, a row for each column, slice and pair."""
     by = tables[0].by if tables else ""
-    write_rows((row for table in tables for row in _rows(table)), stream, by)
+    write_rows((row for table in tables for row in rows_of(table)), stream, by)
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], stream: BinaryIO, by: str = "") -> int:
@@ -185,7 +185,8 @@ def row_of_pair(pair: Pair, counted: PairCounts) -> dict[str, Any]:
     }
 
 
-def _rows(table: Profiled) -> Iterator[dict[str, Any]]:
+def rows_of(table: Profiled) -> Iterator[dict[str, Any]]:
+    """Yield a table's counts as the fields of rows."""
     for name, profile in {_WHOLE: table.profile, **table.slices}.items():
         for column, counted in profile.columns.items():
             yield {

@@ -105,13 +105,13 @@ class _Table:
 
 
 def profile_all(
-    places: Sequence[str],
+    places: Sequence[str | Profiled],
     root: Path,
     query: str | None = None,
     wanted: Wanted | None = None,
     compute: "Compute | None" = None,
 ) -> list[Profiled]:
-    """Profile one table, or two and the second as the first; either may be a saved profile.
+    """Profile one table, or two and the second as the first; either may be profiled already.
 
     A saved profile of two tables gives both, where it stands alone. `compute` counts, and by
     default threads of this process do; the integers are the same wherever it is.
@@ -125,18 +125,28 @@ def profile_all(
     found: list[Profiled] = []
     for place in places:
         like = found[0] if found else None
+        if isinstance(place, Profiled):
+            found.append(_kept(_only(place, chosen), place.name, like))
+            continue
         path = root / place
         if is_remote(place) or not saved.is_saved(path):
             incoming = _incoming(place, root, query)
             found.append(profile(place, incoming, on, like=like, wanted=chosen))
             continue
         kept = [_only(table, chosen) for table in saved.read(path)]
-        if like is None:
-            found += kept if len(places) == 1 else kept[:1]
+        if len(places) == 1:
+            found += kept
         else:
-            _check_columns(place, list(kept[0].profile.columns), like)
-            found.append(regrid(kept[0], like))
+            found.append(_kept(kept[0], place, like))
     return found
+
+
+def _kept(table: Profiled, place: str, like: Profiled | None) -> Profiled:
+    """Return a table that was counted before, beside the first one where that is another."""
+    if like is None:
+        return table
+    _check_columns(place, list(table.profile.columns), like)
+    return regrid(table, like)
 
 
 def _incoming(place: str, root: Path, query: str | None) -> Incoming:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -17,6 +18,7 @@ from loopline.data.profiling import Wanted, profile_all, told_apart
 from loopline.errors import SourceError
 from loopline.publishing import profile, sheets
 from loopline.publishing.charts.chart import Charts
+from loopline.publishing.kept import Kept, find
 from loopline.publishing.sheets import Sheet
 from loopline.store.files import publish
 
@@ -36,6 +38,8 @@ class Described:
     """From which PSI on a column has drifted, where chance does not explain it."""
     multivariate: Apart | None = None
     """How well rows of the second are told from those of the first; where it was asked."""
+    kept: tuple[Kept | None, ...] = ()
+    """Which of the tables are versions'."""
 
     @cached_property
     def columns(self) -> tuple[tuple[Summary, ...], ...]:
@@ -149,12 +153,22 @@ class Described:
     def save(self, file: str | Path) -> Path:
         """Save the counts as Parquet; such a file stands for its table.
 
+        Of a version's predictions there is a row for each hour.
+
         Raises:
             StoreError: it cannot be written there.
         """
         place = Path(file)
-        publish(str(place), lambda stream: saved.write(self.tables, stream), _draft(place))
+        publish(str(place), self._save, _draft(place))
         return place
+
+    def _save(self, stream: BinaryIO) -> None:
+        rows = (
+            row
+            for table, kept in zip_longest(self.tables, self.kept)
+            for row in (saved.rows_of(table) if kept is None else kept.rows())
+        )
+        saved.write_rows(rows, stream, self.tables[0].by)
 
     def page(self, file: str | Path) -> Path:
         """Write all of it as one HTML page that needs nothing else.
@@ -189,24 +203,43 @@ def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
     psi: float = summary.LIMIT,
     multivariate: bool = False,
     compute: "Compute | None" = None,
+    root: Path | None = None,
 ) -> Described:
     """Describe a table, and how far a second has drifted from it.
 
-    Both are files, folders, globs, Delta tables, URLs, or profiles that were saved. `pairs` are
-    columns to be counted together, as `("a", "b")` or `"a:b"`; `by` cuts the rows into slices.
+    Both are files, folders, globs, Delta tables, URLs, profiles that were saved, or versions of the
+    project that `root` (by default the working directory) lies in: `churn:7` is what it was made
+    from, `churn:7@production` what it was asked there. `pairs` are columns to be counted together,
+    as `("a", "b")` or `"a:b"`; `by` cuts the rows into slices.
 
     Raises:
         LooplineError: one cannot be read or counted, or both do not fit each other.
     """
+    here = Path.cwd() if root is None else root
     named = tuple(each if isinstance(each, str) else ":".join(each) for each in pairs)
-    wanted = Wanted(tuple(columns), tuple(without), named, by)
     places = [str(place) for place in (first, second) if place is not None]
+    kept = tuple(find(place, here) for place in places)
+    only = tuple(columns) or _shared(kept)
+    wanted = Wanted(only, tuple(without), named, by)
     if multivariate and len(places) == 1:
         raise SourceError("Two tables are told apart: name a second one.")
-    here = Path.cwd()
-    found = tuple(profile_all(places, here, query, wanted, compute))
+    if multivariate and any(kept):
+        raise SourceError(
+            "A version keeps counts, and no rows to tell apart by all columns together. Name its "
+            "data, or leave out --multivariate."
+        )
+    given = [place if one is None else one.table for place, one in zip(places, kept, strict=True)]
+    found = tuple(profile_all(given, here, query, wanted, compute))
     apart = told_apart(places, here, found, query, compute) if multivariate else None
-    return Described(found, psi, apart)
+    return Described(found, psi, apart, kept)
+
+
+def _shared(kept: Sequence[Kept | None]) -> tuple[str, ...]:
+    """Return the columns that versions have in common: of a table beside one, these matter."""
+    tables = [list(each.table.types) for each in kept if each is not None]
+    if len(kept) == 1 or not tables:
+        return ()
+    return tuple(name for name in tables[0] if all(name in names for names in tables))
 
 
 def _draft(place: Path) -> Path:
