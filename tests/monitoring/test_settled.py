@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from loopline.compute.base import Compute
+from loopline.compute.threads import Threads
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import count_arrays
 from loopline.model.signature import Input, Signature
@@ -29,6 +31,7 @@ from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 from loopline.training.baselines import restore
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 START = datetime(2013, 5, 8, tzinfo=UTC)
 FIRST = int(START.timestamp()) // 3600
 MOMENT = pl.Datetime("us", "UTC")
@@ -130,10 +133,10 @@ class Place:
         self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
         self.settle = self.settling(contract(self.task))
 
-    def settling(self, asked: Contract) -> Settling:
+    def settling(self, asked: Contract, compute: Compute | None = None) -> Settling:
         return Settling(
             asked, lambda _: REFERENCES[self.task], self.tables,
-            Objects((self.root / "store").as_uri()), self.database,
+            Objects((self.root / "store").as_uri()), self.database, compute,
         )  # fmt: skip
 
     def tell(self, told: list[tuple[str, str, int]]) -> None:
@@ -218,6 +221,44 @@ from loopline.monitoring import settled
 settled._keep = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Place(Path(sys.argv[1]), sys.argv[2]).settle()
 """
+
+
+@pytest.mark.parametrize(
+    ("on", "task"), [("threads", "multiclass"), ("threads", "regression"), ("spark", "binary")]
+)
+def test_wherever_all_is_joined_late_repeated_and_corrected_outcomes_leave_the_same_counts(
+    tmp_path: Path, request: pytest.FixtureRequest, on: str, task: str
+) -> None:
+    compute = Threads(2) if on == "threads" else request.getfixturevalue("spark")
+    good, bad = SAID[task]
+    told = [
+        ("p1", good, 1), ("p1", bad, 9), ("p1", good, 4), ("p1", bad, 9),  # ends bad
+        ("k2", good, 5), ("p9", bad, 3), ("k2", bad, 7),  # p9 and p30 have k2: bad
+        ("p30", good, 8), ("k0", good, 2), ("p21", bad, 1),  # p21 has k0, told later
+        ("p77", good, 1), ("k99", bad, 1), ("p4", "perhaps", 1), ("p39", good, 1),
+    ]  # fmt: skip
+    for name in ("once", "late"):
+        (tmp_path / name).mkdir()
+    once, late = Place(tmp_path / "once", task), Place(tmp_path / "late", task)
+    every = predictions(40)
+    once.tables.write(table("credit"), every)
+    once.tell(told)
+    once.settle()
+    for some in (told[7:], told[:3], told[3:7], told[:2]):  # out of order, and two of them twice
+        late.tell(some)
+    for some in (every[35:], every[:15], every[15:35]):
+        late.tables.write(table("credit"), some)
+    settle = late.settling(contract(task), compute)
+
+    assert settle() is True
+    assert settle() is False
+    assert late.counted() == once.counted()
+    assert len(late.counted()) > 20
+    if on == "threads":
+        late.tell([("p1", good, 12), ("k1", bad, 2)])
+        once.tell([("k1", bad, 2), ("p1", good, 12)])
+        assert (settle(), once.settle()) == (True, True)
+        assert late.counted() == once.counted()
 
 
 def test_a_settling_that_is_killed_counts_nothing_and_the_next_one_all(tmp_path: Path) -> None:

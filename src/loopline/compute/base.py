@@ -39,6 +39,8 @@ class Stage:
     work: "Work[Iterator[pa.RecordBatch], Any]"
     """Is given all rows of one place, as a stream; makes rows for the next stage, and in the last
     stage what is returned. Of no rows it is not asked."""
+    more: "tuple[Work[Any, Iterator[pa.RecordBatch]], Sequence[Any]] | None" = None
+    """Work and items that make more rows for this stage, beside those of the stage before."""
 
 
 class Compute(Protocol):

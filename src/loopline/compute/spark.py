@@ -84,27 +84,25 @@ class Spark:
         """Bring rows together by Spark's shuffle, and do each stage's work where they come to."""
         import pyarrow as pa
 
-        context = self.session.sparkContext
-        rows = [(pickle.dumps(item),) for item in items]
-        if not rows:
-            return
-        spread = context.parallelize(rows, min(len(rows), _MOST_TASKS))
-        frame = self.session.createDataFrame(spread, "item binary")
         schemas = [_with_failed(stage.schema) for stage in stages]
         schemas.append(pa.schema([(_DONE, pa.binary()), (_FAILED, pa.binary())]))
-        works = [work, *(stage.work for stage in stages)]
-        sent = [context.broadcast(pickle.dumps(each)) for each in works]
+        sent: list[Any] = []
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "PySpark does not yet", FutureWarning)
                 from pyspark.sql.pandas.types import from_arrow_schema
 
-                made: Any = _Spread(sent[0], schemas[0])
-                frame = frame.mapInArrow(made, from_arrow_schema(schemas[0]))
+                frame = self._spread(work, items, schemas[0], sent)
                 for place, stage in enumerate(stages, start=1):
+                    if stage.more is not None:
+                        frame = frame.union(self._spread(*stage.more, schemas[place - 1], sent))
                     together = frame.repartition(f"`{stage.by}`")
                     ordered = together.sortWithinPartitions(*(f"`{name}`" for name in stage.order))
-                    made = _Together(sent[place], schemas[place], is_last=place == len(stages))
+                    made: Any = _Together(
+                        self._broadcast(stage.work, sent),
+                        schemas[place],
+                        is_last=place == len(stages),
+                    )
                     frame = ordered.mapInArrow(made, from_arrow_schema(schemas[place]))
             for row in frame.toLocalIterator():
                 failed = row[_FAILED]
@@ -114,6 +112,27 @@ class Spark:
         finally:
             for each in sent:
                 each.unpersist()
+
+    def _broadcast(self, work: Work[Any, Any], sent: list[Any]) -> Any:
+        sent.append(self.session.sparkContext.broadcast(pickle.dumps(work)))
+        return sent[-1]
+
+    def _spread(
+        self,
+        work: "Work[Item, Iterator[pa.RecordBatch]]",
+        items: Iterable[Item],
+        schema: "pa.Schema",
+        sent: list[Any],
+    ) -> Any:
+        """Return a frame of the rows that `work` makes of every item."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        rows = [(pickle.dumps(item),) for item in items]
+        tasks = min(max(len(rows), 1), _MOST_TASKS)
+        spread = self.session.sparkContext.parallelize(rows, tasks)
+        frame = self.session.createDataFrame(spread, "item binary")
+        made: Any = _Spread(self._broadcast(work, sent), schema)
+        return frame.mapInArrow(made, from_arrow_schema(schema))
 
 
 def _with_failed(schema: "pa.Schema") -> "pa.Schema":

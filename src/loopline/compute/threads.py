@@ -81,16 +81,24 @@ class Threads:
         stages: Sequence[Stage],
     ) -> Iterator[Any]:
         """Bring rows together in this process's memory: all of them are in one place."""
-        every = self.map(_Listed(work), items)
-        rows = [batch for batches in every for batch in batches if batch.num_rows]
-        *earlier, last = stages
-        for stage in earlier:
+        rows = self._rows(work, items)
+        for place, stage in enumerate(stages, start=1):
+            if stage.more is not None:
+                rows += self._rows(*stage.more)
+            if not rows:
+                continue
             with stage.work.open() as do:
-                made = do(_in_order(rows, stage)) if rows else []
+                made = do(_in_order(rows, stage))
+                if place == len(stages):
+                    yield made
+                    return
                 rows = [batch for batch in made if batch.num_rows]
-        if rows:
-            with last.work.open() as do:
-                yield do(_in_order(rows, last))
+
+    def _rows(
+        self, work: "Work[Any, Iterator[pa.RecordBatch]]", items: Iterable[Any]
+    ) -> "list[pa.RecordBatch]":
+        every = self.map(_Listed(work), items)
+        return [batch for batches in every for batch in batches if batch.num_rows]
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def open_incoming(source: Any, root: Path, settings: "Settings") -> Incoming:
     place = where["path"]
     local = not is_remote(place)
     if where["format"] == "delta" or _is_delta(root, place):
-        return _delta(str(root / place) if local else place)
+        return open_delta(str(root / place) if local else place)
     try:
         files = [of_path(path) for path in files_of(root / place)] if local else of_url(place)
     except OSError as error:
@@ -192,12 +192,17 @@ def _file(file: File, where: Mapping[str, Any]) -> Source:
     return kind.of(file, layout)
 
 
-def _delta(place: str) -> Incoming:
+def open_delta(place: str, version: int | None = None) -> Incoming:
+    """Open a Delta table at a path or URL, as it is now or was at `version`.
+
+    Raises:
+        SourceError: there is none, or only a newer reader would read it rightly.
+    """
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     try:
-        table = DeltaTable(place)
+        table = DeltaTable(place, version=version)
         # Refuses what only a newer reader would read rightly, such as deletion vectors.
         schema = table.to_pyarrow_dataset().schema
         added = pa.table(table.get_add_actions(flatten=True)).to_pylist()

@@ -7,7 +7,7 @@ are those of the rows that the version was made from, so that hours add and mont
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -99,6 +99,18 @@ def count(
             )
             within = [group_name(column.name, name) for name in names.to_list()]
             found |= _scored(own, reference, place, within, codes.to_numpy())
+    return found
+
+
+def count_all(
+    rows: pl.DataFrame, reference: Callable[[int], Reference], rules: Sequence[Fairness]
+) -> dict[Cell, Counts]:
+    """Count the labelled rows of every version and environment, whose event is plausible."""
+    found: dict[Cell, Counts] = {}
+    labelled = rows.filter(pl.col("plausible") & pl.col(TRUTH).is_not_null())
+    for (environment, version), mine in labelled.group_by(["environment", "version"]):
+        known = reference(int(str(version)))
+        found |= count(mine, known, (str(environment), known.version), rules)
     return found
 
 

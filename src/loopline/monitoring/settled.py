@@ -18,8 +18,9 @@ from urllib.parse import unquote
 import polars as pl
 from sqlalchemy import Connection, delete, select
 
+from loopline.compute.base import Compute
 from loopline.contract.schema import Contract
-from loopline.monitoring import hours, labels, realised
+from loopline.monitoring import hours, joining, labels, realised
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import OF_OUTCOMES, Cell, Counts
 from loopline.monitoring.labels import TRUTH, Labels
@@ -53,7 +54,10 @@ class Settling:
         tables: Tables,
         objects: Objects,
         database: Database,
+        compute: Compute | None = None,
     ) -> None:
+        """With `compute` everything is joined and counted there; else here, what is new."""
+        self._compute = compute
         self._contract = contract
         self._project = contract.project
         self._reference = reference
@@ -75,26 +79,42 @@ class Settling:
             return False
         if now.labels < 0:
             return False  # nothing is known of any of them: the first outcome will find them
-        fresh = self._since(self._keys[0], before.predictions, now.predictions)
-        told = self._since(self._keys[1], before.labels, now.labels)
-        is_whole = False
-        if fresh is None or told is None or before.asked != now.asked:
-            is_whole = True  # older versions are gone, or held less than is asked for now
-            fresh = self._tables.read(self._keys[0], now.predictions)
-            told = self._tables.read(self._keys[1], now.labels)
-        removed, added = self._changes(fresh, told, now, is_whole=is_whole)
+        removed, added, oldest = self._difference(before, now)
         with self._database.begin() as connection:
             if state(connection, self._project) != before:
                 return False
-            if is_whole:
+            if oldest is not None:
                 own = (counts.c.project == self._project) & OF_OUTCOMES
                 # Of hours whose predictions have all been deleted for their age, counts stay.
-                oldest = fresh["event_time"].dt.epoch("us").min()
-                kept = counts.c.hour >= int(str(oldest or 0)) // HOUR * HOUR
+                kept = counts.c.hour >= oldest // HOUR * HOUR
                 connection.execute(delete(counts).where(own, kept))
             hours.move(connection, self._project, removed, added)
             _keep(connection, self._project, now)
         return True
+
+    def _difference(
+        self, before: _State, now: _State
+    ) -> tuple[dict[Cell, Counts], dict[Cell, Counts], int | None]:
+        """Return the counts to take away and to add.
+
+        Where all are counted anew, so is said from when on: the oldest prediction.
+        """
+        if self._compute is not None:
+            versions = now.predictions, now.labels
+            found = joining.count(
+                self._compute, self._contract, self._reference, self._tables, versions
+            )
+            return {}, found.cells, found.first or 0
+        fresh = self._since(self._keys[0], before.predictions, now.predictions)
+        told = self._since(self._keys[1], before.labels, now.labels)
+        is_whole = fresh is None or told is None or before.asked != now.asked
+        if is_whole or fresh is None or told is None:
+            # Older versions are gone, or held less than is asked for now.
+            fresh = self._tables.read(self._keys[0], now.predictions)
+            told = self._tables.read(self._keys[1], now.labels)
+        removed, added = self._changes(fresh, told, now, is_whole=is_whole)
+        oldest = int(str(fresh["event_time"].dt.epoch("us").min() or 0))
+        return removed, added, oldest if is_whole else None
 
     @property
     def _keys(self) -> tuple[str, str]:
@@ -168,13 +188,7 @@ class Settling:
 
     def _count(self, rows: pl.DataFrame) -> dict[Cell, Counts]:
         """Count labelled rows of every version by the hour of the event."""
-        found: dict[Cell, Counts] = {}
-        labelled = rows.filter(pl.col("plausible") & pl.col(TRUTH).is_not_null())
-        for (environment, version), mine in labelled.group_by(["environment", "version"]):
-            reference = self._reference(int(str(version)))
-            place = (str(environment), reference.version)
-            found |= realised.count(mine, reference, place, self._contract.fairness)
-        return found
+        return realised.count_all(rows, self._reference, self._contract.fairness)
 
 
 def state(connection: Connection, project: str) -> _State:

@@ -95,7 +95,7 @@ class Watch:
     ) -> None:
         """`retrain` is None where nothing may be trained: such an action is refused.
 
-        `compute` folds the log, where this process is not to do it alone.
+        `compute` folds the log and joins outcomes, where this process is not to do it alone.
         """
         contract, registry = workspace.contract, workspace.registry
         self._space = workspace
@@ -118,6 +118,7 @@ class Watch:
             workspace.tables,
             workspace.objects,
             workspace.database,
+            compute,
         )
         self._estimates = Estimates(workspace.ledger)
         self._findings = Findings(workspace.ledger)
