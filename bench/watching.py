@@ -308,7 +308,7 @@ def _checks(
     rows = max(sizes)
     first, second = map(str, pair(rows))
     peers = {
-        "polars": "own", "loopline_checks": "own", "pandera": "own",
+        "polars": "own", "loopline_checks": "own", "loopline_stage": "own", "pandera": "own",
         "great_expectations": "great-expectations",
     }  # fmt: skip
     return [

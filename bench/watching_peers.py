@@ -108,9 +108,8 @@ def great_expectations(first: str, _second: str) -> dict[str, object]:
     source = context.data_sources.add_pandas("here")
     batch = source.add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
     found = batch.get_batch(batch_parameters={"dataframe": frame}).validate(suite)
-    return {
-        "seconds": time.perf_counter() - began, "checks": len(expected), "holds": found.success
-    }  # fmt: skip
+    failing = sum(not one.success for one in found.results)
+    return {"seconds": time.perf_counter() - began, "checks": len(expected), "failing": failing}
 
 
 def pandera(first: str, _second: str) -> dict[str, object]:
@@ -129,8 +128,12 @@ def pandera(first: str, _second: str) -> dict[str, object]:
         name: pa.Column(float, [between, *[missing] * (place < 32)], nullable=True)
         for place, name in enumerate(numbers)
     } | {name: pa.Column(str, pa.Check.isin(sets[name])) for name in texts}
-    pa.DataFrameSchema(columns).validate(pl.read_parquet(first), lazy=True)
-    return {"seconds": time.perf_counter() - began, "checks": CHECKS, "holds": True}
+    failing = 0
+    try:
+        pa.DataFrameSchema(columns).validate(pl.read_parquet(first), lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        failing = len(errors.schema_errors)
+    return {"seconds": time.perf_counter() - began, "checks": CHECKS, "failing": failing}
 
 
 def polars(first: str, _second: str) -> dict[str, object]:
@@ -148,42 +151,72 @@ def polars(first: str, _second: str) -> dict[str, object]:
     ]
     found = pl.scan_parquet(first).select(wrong).collect().row(0)
     return {
-        "seconds": time.perf_counter() - began, "checks": len(found), "holds": not any(found)
+        "seconds": time.perf_counter() - began, "checks": len(found),
+        "failing": sum(map(bool, found)),
     }  # fmt: skip
 
 
 def loopline_checks(first: str, _second: str) -> dict[str, object]:
-    """Conform and validate by a contract, as `loopline run` does with its source."""
+    """Read, type and validate by a contract, as `loopline run` does with its source."""
     from datetime import UTC, datetime
 
+    from loopline.data.conforming import conform
+    from loopline.data.sources.base import read
+    from loopline.data.validation import examine
+    from loopline.settings import Settings
+
+    began = time.perf_counter()
+    wanted = contract(first)
+    conformed = conform(read(wanted, Path(), Settings.read(Path())), wanted)
+    found = examine(conformed, wanted, datetime.now(UTC))
+    stated = [check for check in found.checks if not check.name.startswith("type ")]
+    return {
+        "seconds": time.perf_counter() - began, "checks": _stated(len(stated)),
+        "failing": sum(not check.passed for check in stated),
+    }  # fmt: skip
+
+
+def loopline_stage(first: str, _second: str) -> dict[str, object]:
+    """Read and count by a contract, as `loopline run` does at each stage after its source."""
     import polars as pl
 
+    from loopline.data.quality import tally
+
+    began = time.perf_counter()
+    wanted = contract(first)
+    types = {name: str(column.type) for name, column in wanted.data.columns.items()}
+    frame = pl.scan_parquet(first).collect()
+    found = tally("training", frame, types, wanted)
+    return {
+        "seconds": time.perf_counter() - began, "checks": _stated(len(found)),
+        "failing": sum(not one.passed for one in found),
+    }  # fmt: skip
+
+
+def contract(first: str) -> Any:
+    """Return the 82 checks as a contract has them; what fails is told, and nothing set apart."""
     from loopline.contract.schema import Contract
-    from loopline.data.validation import conform, validate
 
     numbers, texts, sets = _columns(first)
-    began = time.perf_counter()
     columns: dict[str, object] = {
-        name: {"type": "number", "minimum": -1e6, "maximum": 1e6}
+        name: {"type": "number", "minimum": -1e6, "maximum": 1e6, "on_fail": "warn"}
         | ({"missing_at_most": _MISSING} if place < 32 else {})
         for place, name in enumerate(numbers)
     }
-    columns |= {name: {"type": "category", "categories": sets[name]} for name in texts}
-    contract = Contract.model_validate(
+    columns |= {n: {"type": "category", "categories": sets[n], "on_fail": "warn"} for n in texts}
+    return Contract.model_validate(
         {
             "project": "checks",
             "problem": {"task": "regression", "target": numbers[0]},
             "goals": [{"metric": "rmse", "at_most": 1}],
-            "data": {"source": first, "columns": columns},
+            "data": {"source": str(Path(first).absolute()), "columns": columns},
         }
     )
-    found = validate(conform(pl.read_parquet(first), contract), contract, datetime.now(UTC))
-    stated = [check for check in found.checks if not check.name.startswith("type ")]
-    return {
-        "seconds": time.perf_counter() - began,
-        "checks": len(stated),
-        "holds": all(check.passed for check in stated),
-    }
+
+
+def _stated(found: int) -> int:
+    """Return how many checks a person wrote: a range has two limits, and is one of the 82."""
+    return found - 40
 
 
 def fairlearn(_first: str, _second: str) -> dict[str, object]:
@@ -370,7 +403,7 @@ CONTENDERS: dict[str, Callable[[str, str], dict[str, object]]] = {
     each.__name__: each
     for each in (
         decode, scipy, evidently, nannyml, great_expectations, pandera, polars, loopline_checks,
-        fairlearn, loopline_fairness, month,
+        loopline_stage, fairlearn, loopline_fairness, month,
     )
 }  # fmt: skip
 

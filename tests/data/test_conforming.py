@@ -1,8 +1,17 @@
+import math
+import re
+
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
+from loopline.data import conforming
+from loopline.data.columns import WHOLE
 from loopline.data.conforming import conform, convert, infer_types, missing_tokens, needed
 from loopline.errors import DataError
+from loopline.kernels import texts
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,33 @@ def test_a_value_that_cannot_be_read_is_missing_and_kept_with_its_row():
     assert conformed.frame.rows() == [(1, True), (None, None), (None, False), (None, True)]
     assert conformed.failures["n"].rows() == [(1, "x"), (3, "2.5")]
     assert conformed.failures["b"].rows() == [(1, "2")]
+
+
+SIGNS = st.text(st.sampled_from("05.-? \t\u3000é"), max_size=15)
+REALS = st.floats(width=32) | st.none()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(SIGNS | st.none(), SIGNS | st.none(), REALS), min_size=1, max_size=6))
+def test_what_is_left_untouched_is_what_touching_would_give(rows):
+    frame = pl.DataFrame(
+        rows, {"code": pl.String, "remark": pl.String, "x": pl.Float64}, orient="row"
+    )
+    types = {"code": "category", "remark": "text", "x": "number"}
+
+    found = convert(frame, types, ["?", ""])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "_function", lambda: None)
+        patch.setattr(conforming, "_finite", lambda *_: set())
+        touched = convert(frame, types, ["?", ""])
+
+    assert_frame_equal(found.frame, touched.frame)
+    assert found.failures.keys() == touched.failures.keys()
+    codes = [None if code is None else code.strip() for code in frame["code"]]
+    whole = [None if code in {None, "?", ""} else re.sub(WHOLE, r"\1", code) for code in codes]
+    assert found.frame["code"].to_list() == whole
+    finite = [x if x is not None and math.isfinite(x) else None for x in frame["x"]]
+    assert found.frame["x"].to_list() == finite
 
 
 def test_native_types_are_read_like_text():

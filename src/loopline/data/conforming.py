@@ -24,6 +24,7 @@ from loopline.data.columns import (
     missing_numbers,
 )
 from loopline.errors import DataError
+from loopline.kernels.texts import Marks, marks
 
 _DTYPES: dict[str, pl.DataType] = {
     "number": pl.Float64(),
@@ -134,9 +135,15 @@ def convert(
     An infinite number is no value of a contract's column; with `keep_infinite` it stays.
     """
     schema = frame.schema
-    present = frame.select(_present(schema[name], name, missing) for name in types)
+    present = _all_present(frame, list(types), missing)
+    codes = [name for name, kind in types.items() if kind == "category" and _is_text(schema[name])]
+    pointed = {name for name, found in _marks(present.select(codes)).items() if found.is_pointed}
+    finite = _finite(present, [name for name, kind in types.items() if kind == "number"])
     typed = present.select(
-        _read(schema[name], name, kind, keep_infinite=keep_infinite) for name, kind in types.items()
+        name
+        if name in finite or (name in codes and name not in pointed)
+        else _read(schema[name], name, kind, keep_infinite=keep_infinite)
+        for name, kind in types.items()
     )
     lost = {
         name: present.get_column(name).is_not_null() & typed.get_column(name).is_null()
@@ -171,13 +178,51 @@ def _absent(name: str, available: Sequence[str]) -> str:
     return f"The contract speaks of the column '{name}', which the data does not have. {hint}"
 
 
+def _all_present(frame: pl.DataFrame, names: Sequence[str], missing: Sequence[str]) -> pl.DataFrame:
+    """Return columns as `_present` has each; what needs no change is not copied."""
+    schema, absent = frame.schema, [text.strip() for text in missing]
+    texts = [name for name in names if _is_text(schema[name])]
+    spaced = {name for name, found in _marks(frame.select(texts)).items() if found.is_spaced}
+    present = frame.select(
+        _present(schema[name], name, missing)
+        if name not in texts
+        else _stripped(name)
+        if name in spaced or schema[name] != pl.String
+        else name
+        for name in names
+    )
+    some = present.select(pl.col(name).is_in(absent).any() for name in texts)
+    gapped = [name for name in texts if absent and some[name].item()]
+    return present.with_columns(_but(pl.col(name), absent) for name in gapped)
+
+
+def _marks(texts: pl.DataFrame) -> dict[str, Marks]:
+    """Return by column what may have to be changed in its texts."""
+    arrow = texts.to_arrow(compat_level=pl.CompatLevel.newest())
+    return {name: marks(arrow.column(name)) for name in texts.columns}
+
+
+def _stripped(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String).str.strip_chars()
+
+
+def _but(column: pl.Expr, absent: Sequence[str]) -> pl.Expr:
+    return pl.when(~column.is_in(absent)).then(column)
+
+
+def _finite(frame: pl.DataFrame, names: Sequence[str]) -> set[str]:
+    """Return which columns are float64 and hold nothing else than finite numbers and nulls."""
+    floats = [name for name in names if frame.schema[name] == pl.Float64]
+    whole = frame.select(pl.col(name).is_finite().all() for name in floats)
+    return {name for name in floats if whole[name].item()}
+
+
 def _present(dtype: pl.DataType, name: str, missing: Sequence[str]) -> pl.Expr:
     """Return the column as it is, but stripped, and null where it is missing."""
     column = pl.col(name)
     if _is_text(dtype):
-        column = column.cast(pl.String).str.strip_chars()
         absent = [text.strip() for text in missing]
-        return pl.when(~column.is_in(absent)).then(column).alias(name) if absent else column
+        return _but(_stripped(name), absent) if absent else _stripped(name)
     if dtype.is_float():
         column = column.fill_nan(None)
     numbers = missing_numbers(tuple(missing))
