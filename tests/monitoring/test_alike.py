@@ -95,14 +95,31 @@ def test_an_effect_makes_chance_larger_and_the_chi_square_smaller() -> None:
 
 
 def test_values_that_change_by_the_day_hide_no_gap() -> None:
-    expected, actual = np.array([4000.0, 3000, 3000, 0]), np.array([900.0, 500, 600, 60])
+    expected, actual = np.array([4000.0, 3000, 3000, 0]), np.array([1500.0, 200, 300, 20])
 
-    found = alike.beyond(expected, actual, silent=True, alike=Alike(values=200.0))
+    found = alike.beyond(expected, actual, silent=True, alike=Alike(values=2000.0))
 
     psi = statistics.psi(expected, actual)
     values = statistics.psi(expected[:-1], actual[:-1])
-    assert psi - found.by_chance == pytest.approx(psi - values, abs=0.003)
+    assert psi - found.by_chance == pytest.approx(psi - values, abs=0.01)
     assert found.p_value < 1e-9
+
+
+def test_a_gap_that_makes_a_third_of_a_psi_is_judged_as_rows_are() -> None:
+    expected, actual = np.array([4000.0, 3000, 3000, 0]), np.array([900.0, 500, 600, 60])
+    fewer = np.array([900.0, 500, 600, 1])
+
+    new, none = (
+        alike.beyond(expected, now, silent=True, alike=Alike(values=200.0))
+        for now in (actual, fewer)
+    )
+
+    alone = alike.beyond(expected, actual, silent=True, alike=ALONE)
+    assert (new.by_chance, new.p_value, new.margin) == (
+        alone.by_chance, alone.p_value, alone.margin,
+    )  # fmt: skip
+    assert new.margin_of_days == 0
+    assert none.margin_of_days > 0
 
 
 def test_what_is_beyond_chance_lies_in_its_margin_as_often_as_it_should() -> None:

@@ -181,9 +181,8 @@ def test_a_column_near_its_limit_stays_as_it_was(
         return found[0].status
 
     above, below = beyond + margin / 2, beyond - margin / 2
-    assert [status(limit) for limit in (below, above)] == ["resolved", "resolved"]
+    assert [status(limit) for limit in (below, above)] == ["open", "resolved"]
     assert [status(limit, "dep_delay") for limit in (below, above)] == ["open", "open"]
-    assert status(beyond - 1.1 * margin) == "open"
     assert status(beyond + 1.1 * margin, "dep_delay") == "resolved"
     assert [status(limit, "dep_delay", by="figure") for limit in (below, above)] == [
         "open",
@@ -205,6 +204,12 @@ def test_what_days_explain_is_no_drift(february: pl.DataFrame, july: pl.DataFram
     )
     for one, status in ((delay, "open"), (calm, "open"), (wild, "resolved")):
         found = drift.judge(contract(psi=limit), SUBJECT, (one,), WINDOW, lambda _: [])
+        assert found[0].status == status
+    beyond = calm.figures["psi"] - calm.figures["psi_by_chance"]
+    assert 0 < calm.margin_of_days < calm.margin
+    for less, status in ((0.9, "resolved"), (1.1, "open")):
+        near = contract(psi=beyond - less * calm.margin_of_days)
+        found = drift.judge(near, SUBJECT, (calm,), WINDOW, lambda _: [])
         assert found[0].status == status
     assert drift.is_beyond(contract(psi=limit), calm)
     assert not drift.is_beyond(contract(psi=limit), wild)

@@ -209,6 +209,22 @@ def _guard(file: Path, name: str, query: Any) -> None:
 # pandera
 
 
+def pandera_schema(place: str, root: Path) -> Any:
+    """Return the pandera schema that `place` names, as `suite.py:schema`.
+
+    Raises:
+        ValidationError: there is none.
+        MissingExtraError: pandera is not installed.
+    """
+    file, name = _file(Check(suite=place), root)
+    if not name:
+        raise ValidationError(
+            f"{place} names no pandera schema. Write a Python file of the project and the schema "
+            "in it: suite.py:schema"
+        )
+    return _schema(file, name)
+
+
 def _schema(file: Path, name: str) -> Any:
     """Return the schema called `name`, from the team's own file.
 

@@ -26,6 +26,10 @@ _DAYS = 4
 """A week with fewer days of traffic says nothing."""
 _Z = 1.959964
 _HALF = 0.5
+GAP = 1 / 3
+"""From this share of a PSI on, a new gap is what has changed."""
+_SURE = 10.83
+"""A chi-square of one degree that chance makes once in a thousand times."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Beyond:
     p_value: float
     margin: float
     """How far what is beyond chance may be from that of all such weeks (95 %)."""
+    margin_of_days: float
+    """How much of that there is because rows of a day are alike."""
 
 
 def before(window: Window) -> Window:
@@ -91,31 +97,55 @@ def beyond(expected: np.ndarray, actual: np.ndarray, *, silent: bool, alike: Ali
     """Return what chance makes of the PSI of binned counts, where rows of a day are alike.
 
     With `silent` the last bin holds missing values. Times the rows, the part of a PSI beyond chance
-    is about a noncentral chi-square, whose spread is known (Yurdakul, 2018).
+    is about a noncentral chi-square, whose spread is known (Yurdakul, 2018). Where a new gap makes
+    a third of the PSI, that is what changed, and not the weather: then values count as rows.
     """
     if not expected.sum() or not actual.sum() or len(expected) < 2:
-        return Beyond(0.0, 1.0, 0.0)
-    each = 1 / expected.sum() + 1 / actual.sum()
+        return Beyond(0.0, 1.0, 0.0, 0.0)
+    found = _parts(expected, actual)
+    if silent and _is_new_gap(found, expected, actual, alike):
+        alike = Alike(1.0, alike.missing)
+    by_chance, margin = _chance(found, expected, actual, alike, silent=silent)
+    _, of_rows = _chance(found, expected, actual, ALONE, silent=silent)
     effects = np.full(len(expected), alike.values)
     if silent:
         effects[-1] = alike.missing
-    found = _parts(expected, actual)
-    parts = [(found[:-1].sum(), len(expected) - 2, alike.values * each)] if silent else []
-    parts += [(found[-1], 1, alike.missing * each)] if silent else []
-    parts = parts or [(found.sum(), len(expected) - 1, alike.values * each)]
+    square = float((_squares(expected, actual) / effects).sum())
+    p_value = statistics.chi_square_tail(len(expected) - 1, square)
+    return Beyond(by_chance, p_value, margin, max(margin - of_rows, 0.0))
+
+
+def _is_new_gap(parts: np.ndarray, expected: np.ndarray, actual: np.ndarray, alike: Alike) -> bool:
+    """Return whether missing values grew, by more than chance, and make a third of the PSI."""
+    grew = actual[-1] * expected.sum() > expected[-1] * actual.sum()
+    noise = alike.missing * (1 / expected.sum() + 1 / actual.sum())
+    return bool(grew and parts[-1] >= GAP * parts.sum() and parts[-1] > _SURE * noise)
+
+
+def _chance(
+    parts: np.ndarray,
+    expected: np.ndarray,
+    actual: np.ndarray,
+    alike: Alike,
+    *,
+    silent: bool,
+) -> tuple[float, float]:
+    """Return what chance makes of a PSI, and how far what is beyond that may be off."""
+    each = 1 / expected.sum() + 1 / actual.sum()
+    if silent:
+        split = [
+            (parts[:-1].sum(), len(parts) - 2, alike.values * each),
+            (parts[-1], 1, alike.missing * each),
+        ]
+    else:
+        split = [(parts.sum(), len(parts) - 1, alike.values * each)]
     by_chance = variance = 0.0
-    for place, (psi, freedom, noise) in enumerate(parts):
+    for place, (psi, freedom, noise) in enumerate(split):
         usual = freedom * noise
         # Values that differ less than chance allows hide no gap, which is told apart.
-        chance = min(usual, psi) if silent and place == 0 else usual
-        by_chance += chance
+        by_chance += min(usual, psi) if silent and place == 0 else usual
         variance += 2 * freedom * noise**2 + 4 * noise * max(psi - usual, 0.0)
-    square = float((_squares(expected, actual) / effects).sum())
-    return Beyond(
-        float(by_chance),
-        statistics.chi_square_tail(len(expected) - 1, square),
-        float(_Z * np.sqrt(variance)),
-    )
+    return float(by_chance), float(_Z * np.sqrt(variance))
 
 
 def _parts(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:

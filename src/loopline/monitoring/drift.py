@@ -3,8 +3,8 @@
 The reference is the profile stored with the model version, never last week's traffic: a model that
 drifts slowly would drag its own yardstick along. Every figure comes from counts, by the hour of the
 event, so a month of any traffic is the sum of a few hundred small rows. Near its limit a figure
-crosses it to and fro, so a column has drifted when the whole interval is beyond it, and is back
-when all of it lies within, unless the contract says `judge_by: figure`.
+crosses it to and fro, so a column that has drifted is back when its whole interval lies within, and
+days that are alike must not explain that it drifted, unless the contract says `judge_by: figure`.
 """
 
 from collections import Counter
@@ -54,6 +54,8 @@ class Drift:
     """How alike rows of one day were in the weeks before; looked at where it matters."""
     margin: float = 0.0
     """How far the part of the PSI beyond chance may be off (95 %)."""
+    margin_of_days: float = 0.0
+    """How much of that there is because rows of a day are alike."""
 
 
 def rows(counted: Mapping[tuple[str, str], Counts], kind: str = "whole") -> int:
@@ -98,7 +100,13 @@ def among_days(one: Drift, expected: ColumnCounts, current: ColumnCounts, known:
     silent = bool(expected.missing or current.missing)
     found = alike.beyond(*statistics.binned(expected, current), silent=silent, alike=known)
     figures = {**one.figures, "psi_by_chance": found.by_chance, "p_value": found.p_value}
-    return replace(one, figures=figures, alike=known, margin=found.margin)
+    return replace(
+        one,
+        figures=figures,
+        alike=known,
+        margin=found.margin,
+        margin_of_days=found.margin_of_days,
+    )
 
 
 def is_beyond(contract: Contract, one: Drift) -> bool:
@@ -159,7 +167,7 @@ class _Compared:
     value: float
     limit: float
     is_beyond: bool
-    """Its whole interval is, and by more than chance."""
+    """It is, by more than chance and by more than days may add."""
     is_within: bool
     """Its whole interval is."""
 
@@ -169,10 +177,11 @@ def _compared(contract: Contract, one: Drift, *, by_interval: bool) -> dict[str,
     for metric, limit in _limits(contract, one.kind).items():
         if metric in one.figures:
             value, margin = one.figures[metric], _margin(one, metric) if by_interval else 0.0
+            days = one.margin_of_days if by_interval and metric == "psi" else 0.0
             found[metric] = _Compared(
                 value,
                 limit,
-                _is_more_than_chance(one, metric, limit + margin),
+                _is_more_than_chance(one, metric, limit + days),
                 value - _by_chance(one, metric) <= max(limit - margin, 0.0),
             )
     return found

@@ -15,6 +15,7 @@ from loopline.contract.schema import Contract
 from loopline.counts.kernel import ColumnCounts
 from loopline.evaluation.metrics import primary
 from loopline.monitoring import estimation, hours, onset
+from loopline.monitoring.alike import GAP
 from loopline.monitoring.causes import Seen
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
@@ -34,8 +35,6 @@ _MOST = 0.8
 """The share of a change that a few slices must hold to be named."""
 _MORE = 1.25
 """How much larger that share must be than their share of the rows."""
-_OWN_SHARE = 1 / 3
-"""From this share of a drift on, missing values are what is explained of it."""
 _SLICE_ROWS = 30
 _ROWS = 200_000
 _VALUES = 50
@@ -82,7 +81,7 @@ class Explaining:
         is_silent = _is_silent(usual, rows[order >= window.first].sum(axis=0))
         if is_silent:  # what is there may have drifted too, at another time
             usual, rows = _silence(usual), _silence(rows)
-        limit = self._limit() * (_OWN_SHARE if is_silent else 1.0)
+        limit = self._limit() * (GAP if is_silent else 1.0)
         found = onset.find(order, usual, rows, limit)
         if found is None or found.is_older or kind == OUTPUT:
             return Seen(found)
@@ -209,7 +208,7 @@ def _is_silent(usual: np.ndarray, current: np.ndarray) -> bool:
     first, second = (each + 0.5 for each in (usual, current))
     first, second = first / first.sum(), second / second.sum()
     parts = (second - first) * np.log(second / first)
-    return bool(second[-1] > first[-1] and parts[-1] >= _OWN_SHARE * parts.sum())
+    return bool(second[-1] > first[-1] and parts[-1] >= GAP * parts.sum())
 
 
 def _silence(rows: np.ndarray) -> np.ndarray:
