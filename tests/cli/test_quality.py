@@ -39,7 +39,13 @@ def test_a_failing_check_is_shown_alone_and_is_strict(credit_project):
     text = contract.read_text()
     assert "age_in_years: {type: integer}" in text
     contract.write_text(
-        text.replace("age_in_years: {type: integer}", "age_in_years: {type: integer, minimum: 21}")
+        text.replace(
+            "age_in_years: {type: integer}", "age_in_years: {type: integer, minimum: 21}"
+        ).replace("\ndata:\n", "\ndata:\n  checks: [{suite: own.sql, on_fail: warn}]\n")
+    )
+    (credit_project / "own.sql").write_text(
+        "-- not too old\nselect * from data where age_in_years > 70;\n"
+        "-- a class\nselect * from data where credit_risk not in (1, 2)\n"
     )
     from datetime import UTC, datetime
 
@@ -57,9 +63,16 @@ def test_a_failing_check_is_shown_alone_and_is_strict(credit_project):
     lines = done.output.splitlines()
     assert done.exit_code == 1
     assert lines[0].split() == ["column", "check", "source", "snapshot", "features", "training"]
-    assert [line.split()[:3] for line in lines[1:-2]] == [["age_in_years", "minimum", "21"]]
-    assert done.output.count("FAILS") == 3
-    assert "1 of them fails." in done.output
+    assert lines[1].split()[:3] == ["age_in_years", "minimum", "21"]
+    told = json.loads(called(credit_project, "--json").output)["checks"]
+    suite = {(one["name"], one["stage"]): one for one in told if one["name"].startswith("own.sql")}
+    failed = {stage: one["failed"] for (name, stage), one in suite.items() if "old" in name}
+    assert failed["source"] == failed["snapshot"] > failed["training"] > 0
+    assert failed["features"] == failed["training"]
+    assert suite["own.sql: a class", "features"]["note"] == "no column credit_risk there"
+    assert suite["own.sql: a class", "training"]["rows"] > 0
+    assert done.output.count("FAILS") == 7
+    assert "2 of them fail." in done.output
 
 
 def test_before_a_run_it_says_what_to_do(credit_project):

@@ -7,6 +7,7 @@ import pytest
 
 from loopline.contract.schema import Contract
 from loopline.data.conforming import conform
+from loopline.data.suites import elsewhere
 from loopline.data.validation import examine
 from loopline.errors import ValidationError
 
@@ -194,3 +195,52 @@ def test_a_python_file_without_the_schema_or_that_fails_is_named(tmp_path):
         ValidationError, match=r"broken\.py fails when it is imported: ZeroDivision"
     ):
         checks(tmp_path, "broken.py:schema")
+
+
+def behind(root, frame, *suites):
+    whole = Contract.model_validate(
+        {
+            "project": "flights",
+            "problem": {"task": "binary", "target": "y"},
+            "goals": [{"metric": "roc_auc", "at_least": 0.6}],
+            "data": {"source": "x.csv", "checks": [{"suite": suite} for suite in suites]},
+        }
+    )
+    return {one.name: (one.failed, one.why_not) for one in elsewhere(frame, whole, root)}
+
+
+def test_behind_the_source_a_query_is_asked_where_its_columns_are(tmp_path):
+    (tmp_path / "checks.sql").write_text(
+        "-- no way is negative\nselect * from data where distance < 0;\n"
+        "-- few are late\nwith by_carrier as (select carrier, sum(y) as late from data "
+        "group by carrier) select * from by_carrier where late > 1;\n"
+        "-- a number\nselect * from data where carrier > 3;\n"
+    )
+
+    found = behind(tmp_path, FLIGHTS.drop("y"), "checks.sql")
+
+    assert found["checks.sql: no way is negative"] == (1, "")
+    assert found["checks.sql: few are late"] == (0, "no column y there")
+    assert found["checks.sql: a number"][1].startswith("checks.sql: a number cannot be run: ")
+    nothing = behind(tmp_path, FLIGHTS.select("passenger"), "checks.sql")
+    assert nothing["checks.sql: few are late"] == (0, "no columns carrier, y there")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_behind_the_source_a_schema_asks_of_the_columns_that_are_there(tmp_path):
+    (tmp_path / "suite.py").write_text(
+        SCHEMA.replace("pa.Column(float, [", "pa.Column(int, [").replace(
+            "    }\n)\n", "    },\n    strict=True,\n)\n", 1
+        )
+    )
+
+    some = behind(tmp_path, FLIGHTS.select("distance", "passenger"), "suite.py:schema")
+    every = behind(tmp_path, FLIGHTS, "suite.py:schema")
+
+    # Whole numbers are kept as numbers in the log: types are judged at the source alone.
+    assert some == {
+        "suite.py:schema: isin(['UA', 'AA'])": (0, "no column carrier there"),
+        "suite.py:schema: greater_than_or_equal_to(0)": (1, ""),
+        "suite.py:schema: less_than_or_equal_to(1000)": (0, ""),
+    }
+    assert every["suite.py:schema: isin(['UA', 'AA'])"] == (1, "")

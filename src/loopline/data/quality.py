@@ -8,6 +8,7 @@ shows nothing. A check at a stage is what its name says, so its history is that 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +16,8 @@ import numpy as np
 import polars as pl
 
 from loopline.contract.schema import Contract, OnFail
+from loopline.data import suites
+from loopline.data.columns import Columns
 from loopline.data.conforming import Conformed
 from loopline.data.validation import CheckResult, row_checks
 from loopline.store.ledger import Ledger
@@ -36,6 +39,8 @@ class Tally:
     rows: int
     failed: int
     passed: bool
+    note: str = ""
+    """Why it was not asked here; empty where it was."""
 
     @property
     def share(self) -> float:
@@ -79,6 +84,33 @@ def tally(
         on_fail = contract.data.columns[name].on_fail
         found.append(Tally(stage, name, said, on_fail, rows, failed, passed))
     return found
+
+
+def of_suites(stage: Stage, frame: pl.DataFrame, contract: Contract, root: Path) -> list[Tally]:
+    """Return what the contract's suites find in the rows of a stage behind the source."""
+    return [
+        Tally(
+            stage,
+            one.column,
+            one.name,
+            one.on_fail,
+            0 if one.why_not else frame.height,
+            one.failed,
+            not one.failed,
+            one.why_not,
+        )
+        for one in suites.elsewhere(frame, contract, root)
+    ]
+
+
+def as_frame(columns: Columns) -> pl.DataFrame:
+    """Return columns as a table that a suite can be asked of."""
+    return pl.DataFrame(
+        [
+            pl.Series(name, values.tolist() if values.dtype == object else values, nan_to_null=True)
+            for name, values in columns.items()
+        ]
+    )
 
 
 def of_features(names: Sequence[str], seen: np.ndarray) -> list[Tally]:

@@ -6,6 +6,7 @@ parsed: one `select` over `data` and its own `with`, so that no file, function o
 table can be reached. A pandera schema is the team's own Python, as a model's file is.
 """
 
+import copy
 import importlib.util
 import sys
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from loopline.contract.schema import Check, Contract
+from loopline.contract.schema import Check, Contract, OnFail
 from loopline.data.results import CheckResult, share_of
 from loopline.errors import ValidationError
 from loopline.extras import require
@@ -57,6 +58,89 @@ def _file(check: Check, root: Path) -> tuple[Path, str]:
         f"The suite {check.suite} is neither a file of SQL, such as checks.sql, nor a pandera "
         "schema in a Python file, such as suite.py:schema."
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One check of a suite behind the source, where not every column is."""
+
+    column: str | None
+    name: str
+    on_fail: OnFail
+    failed: int = 0
+    why_not: str = ""
+    """Why it was not asked; empty where it was."""
+
+
+def elsewhere(frame: pl.DataFrame, contract: Contract, root: Path) -> list[Asked]:
+    """Ask the contract's suites of `frame`, as far as it has their columns.
+
+    Types are the source's to judge: behind it, whole numbers may be kept as numbers.
+
+    Raises:
+        ValidationError: a suite is not there, or is none.
+    """
+    found: list[Asked] = []
+    for check in contract.data.checks:
+        if check.suite is None:
+            continue
+        file, name = _file(check, root)
+        if name:
+            found += _asked_of_schema(check, _schema(file, name), frame, contract)
+            continue
+        for query in _queries(check, file):
+            lacking = _lacking(query, frame.columns)
+            if lacking:
+                found.append(Asked(None, query.name, check.on_fail, why_not=_absent(lacking)))
+                continue
+            try:
+                found.append(_asked(query.run(frame, contract)))
+            except ValidationError as error:
+                found.append(Asked(None, query.name, check.on_fail, why_not=str(error)))
+    return found
+
+
+def _asked(one: CheckResult) -> Asked:
+    return Asked(one.column, one.name, one.on_fail, one.failed)
+
+
+def _absent(names: Sequence[str]) -> str:
+    columns = ", ".join(names)
+    return f"no column {columns} there" if len(names) == 1 else f"no columns {columns} there"
+
+
+def _lacking(query: "Query", columns: Sequence[str]) -> list[str]:
+    """Return which columns a query names that are not there."""
+    import sqlglot
+    from sqlglot import exp
+
+    parsed = sqlglot.parse_one(query.sql, dialect="postgres")
+    made = {each.alias for each in parsed.find_all(exp.Alias)}
+    named = dict.fromkeys(each.name for each in parsed.find_all(exp.Column))
+    return [name for name in named if name not in made and name not in columns and name != "*"]
+
+
+def _asked_of_schema(
+    check: Check, schema: Any, frame: pl.DataFrame, contract: Contract
+) -> list[Asked]:
+    absent = [name for name in schema.columns if name not in frame.columns]
+    found = [
+        Asked(name, f"{check.suite}: {each.error or each.name}", check.on_fail,
+              why_not=_absent([name]))
+        for name in absent
+        for each in schema.columns[name].checks
+    ]  # fmt: skip
+    there = schema.remove_columns(absent) if absent else copy.deepcopy(schema)
+    there = there.update_columns({name: {"dtype": None} for name in there.columns})
+    there.strict = there.ordered = False
+    if absent:
+        found += [
+            Asked(None, f"{check.suite}: {each.error or each.name}", check.on_fail,
+                  why_not=_absent(absent))
+            for each in schema.checks
+        ]  # fmt: skip
+        there.checks, there.unique = [], None
+    return found + [_asked(one) for one in _of_pandera(check, there, frame, contract)]
 
 
 def in_pieces(checks: Sequence[Check], root: Path) -> list["Query"]:

@@ -96,6 +96,21 @@ def matrix(
     return seen
 
 
+def feature_values(signature: Signature, columns: Columns) -> Columns:
+    """Return what each feature is of each row, as a person reads it: categories as their texts.
+
+    Raises:
+        KeyError: an input that a feature needs is not among `columns`.
+    """
+    rows = len(next(iter(columns.values())))
+    return {
+        feature.name: columns[feature.name]
+        if feature.steps is None
+        else np.asarray(evaluate(feature.steps, columns, rows))
+        for feature in signature.features
+    }
+
+
 def codes(feature: Feature, values: np.ndarray) -> np.ndarray:
     """Return a category's codes: place plus one, 0 for any other value, NaN for missing."""
     known: dict[str | None, float] = {

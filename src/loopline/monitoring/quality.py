@@ -70,6 +70,8 @@ class Quality:
     """`better`, `worse`, `steady` or `new`: the share beside its mean before."""
     history: tuple[Point, ...]
     """Oldest first, the present last."""
+    note: str = ""
+    """Why it was not asked here; empty where it was."""
 
 
 class Checks:
@@ -278,7 +280,12 @@ def of_project(space: Workspace, now: datetime) -> list[Quality]:
         newest = versions[-1]
         bundle = open_bundle(space.objects, space.keys, newest.bundle, newest.bundle_digest)
         signature = bundle.signature
-    return report(space.contract, space.ledger, space.database, space.tables, signature, now)
+    found = report(space.contract, space.ledger, space.database, space.tables, signature, now)
+    if signature is not None:
+        from loopline.monitoring.suites import asked_of_log  # which has its records from here
+
+        found += asked_of_log(space.contract, space.tables, space.root, signature, now)
+    return found
 
 
 def _of_runs(ledger: Ledger) -> Iterable[Quality]:
@@ -297,15 +304,16 @@ def _of_runs(ledger: Ledger) -> Iterable[Quality]:
         one = points[-1][1]
         limit = 0.0 if not name.startswith("missing at most ") else _limit(name, 0.0, 1)
         history = tuple(point for point, _ in points)
-        yield _quality(stage, where, one, limit, history)
+        yield quality_of(stage, where, one, limit, history)
 
 
-def _quality(
+def quality_of(
     stage: Stage, where: str, one: Tally, limit: float, history: tuple[Point, ...]
 ) -> Quality:
+    """Return a check's newest look and those before it as one record."""
     return Quality(
         stage, where, one.column, one.name, one.on_fail, one.rows, one.failed, one.share,
-        limit, one.passed, _trend(history), history,
+        limit, one.passed, "new" if one.note else _trend(history), history, one.note,
     )  # fmt: skip
 
 
@@ -348,7 +356,7 @@ def _of_serving(
             passed = failed <= limit * rows
             kind = _on_fail(contract, column, name)
             one = Tally("serving", column or None, name, kind, rows, failed, passed)
-            yield _quality("serving", environment, one, limit, history)
+            yield quality_of("serving", environment, one, limit, history)
 
 
 def _on_fail(contract: Contract, column: str, name: str) -> OnFail:
@@ -417,7 +425,7 @@ def _of_feedback(contract: Contract, tables: Tables, signature: Signature) -> It
         )
         total, failed = len(rows), int(fails.sum())
         one = Tally("feedback", None, name, "warn", total, failed, failed == 0)
-        yield _quality("feedback", key, one, 0.0, history)
+        yield quality_of("feedback", key, one, 0.0, history)
 
 
 def summary(found: Iterable[Quality]) -> dict[str, Any]:

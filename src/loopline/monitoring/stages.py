@@ -79,6 +79,8 @@ def said(one: Quality | None) -> str:
     """Return a check's state at one place, in a few words; nothing where it was not asked."""
     if one is None:
         return ""
+    if one.note:
+        return f"not asked: {one.note}"
     share = f"{one.share:.2%}"
     state = "ok" if one.passed and not one.share else share if one.passed else f"FAILS {share}"
     return state if one.trend in ("steady", "new") else f"{state} {one.trend}"

@@ -41,7 +41,7 @@ from loopline.model.parity import Parity, prove
 from loopline.model.plan import Plan
 from loopline.model.runtimes.onnx import TOLERANCE, OnnxRuntime, exported
 from loopline.model.runtimes.worker import dump_original
-from loopline.model.signature import Signature, matrix, outputs
+from loopline.model.signature import Signature, feature_values, matrix, outputs
 from loopline.pipeline import cache
 from loopline.pipeline.champion import champion, teachers
 from loopline.pipeline.together import together
@@ -202,17 +202,26 @@ def _data(
     material = Material(contract, snapshot, columns, snapshot.columns, target, parts)
     tallies += quality.tally("snapshot", frame, snapshot.columns, contract)
     tallies += quality.tally("training", frame[parts.train], snapshot.columns, contract)
-    quality.record(workspace.ledger, [*tallies, *_of_features(material)], snapshot.id, now)
+    tallies += quality.of_suites("snapshot", frame, contract, workspace.root)
+    tallies += quality.of_suites("training", frame[parts.train], contract, workspace.root)
+    tallies += _of_features(material, workspace.root)
+    quality.record(workspace.ledger, tallies, snapshot.id, now)
     return material, validation.checks, leaks
 
 
-def _of_features(material: Material) -> list[quality.Tally]:
+def _of_features(material: Material, root: Path) -> list[quality.Tally]:
     """Check what a model sees of the training rows, or of many of them."""
     signature = sign(material)
     every = max(len(material.training) // _FEATURE_ROWS, 1)
     rows = material.rows(material.training[::every])
     names = [feature.name for feature in signature.features]
-    return quality.of_features(names, matrix(signature, rows)) if names else []
+    if not names:
+        return []
+    found = quality.of_features(names, matrix(signature, rows))
+    if any(check.suite is not None for check in material.contract.data.checks):
+        seen = quality.as_frame(feature_values(signature, rows))
+        found += quality.of_suites("features", seen, material.contract, root)
+    return found
 
 
 @dataclass(frozen=True)
