@@ -11,12 +11,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 from loopline.errors import ChannelError, SettingError
 
+_NOWHERE = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20")))
+"""Not global, though Pythons before 3.12.4 take them to be (CVE-2024-4032)."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _METADATA = {ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16")}
 """Where clouds answer their own machines, outside of the link-local addresses."""
@@ -146,6 +148,7 @@ def _may_connect(address: IPv4Address | IPv6Address, private: bool) -> bool:
             return False
     # Link-local addresses hold the clouds' metadata services, with their credentials.
     is_inner = address.is_link_local or address in _METADATA
+    is_inner = is_inner or any(address in block for block in _NOWHERE)
     if is_inner or address.is_multicast or address.is_unspecified:
         return False
     return address.is_global or (private and (address.is_private or address.is_loopback))

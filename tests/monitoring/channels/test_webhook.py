@@ -92,7 +92,8 @@ def test_a_redirect_is_not_followed(server: _Answers) -> None:
     [
         "127.0.0.1", "10.0.0.8", "192.168.1.1", "172.16.0.1", "100.64.0.1", "0.0.0.0", "::1", "::",
         "169.254.169.254", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
-        "2002:7f00:1::", "224.0.0.1", "240.0.0.1",
+        "2002:7f00:1::", "224.0.0.1", "240.0.0.1", "192.0.0.192", "192.88.99.1", "::7f00:1",
+        "64:ff9b:1::7f00:1", "3fff::1", "::ffff:a00:8",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_inwards_is_refused_before_connecting(address: str) -> None:
@@ -104,7 +105,22 @@ def test_a_name_that_leads_inwards_is_refused_before_connecting(address: str) ->
         Webhook("https://hooks.example.com/x", resolve=resolve).send(ALERT)
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "0.0.0.0", "::ffff:169.254.169.254"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "localhost", "[::ffff:7f00:1]",
+        "[::]", "0300.0250.1.1", "3232235777",
+    ],
+)  # fmt: skip
+def test_an_inner_address_is_one_however_it_is_written(host: str) -> None:
+    """By the resolver of this machine, as a URL in the settings would be."""
+    with pytest.raises(ChannelError, match="where alerts may not go"):
+        Webhook(f"https://{host}/x").send(ALERT)
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "0.0.0.0", "::ffff:169.254.169.254", "192.0.0.192"]
+)
 def test_not_even_the_setting_opens_metadata_addresses(address: str) -> None:
     def resolve(_host: str, port: int, **_: object) -> list[Any]:
         return [(2, 1, 6, "", (address, port))]
