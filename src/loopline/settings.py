@@ -102,6 +102,11 @@ class Settings:
         return value
 
 
+def colour(environ: Mapping[str, str] | None = None) -> bool | None:
+    """Return False where `NO_COLOR` is set to anything; None leaves it to the terminal."""
+    return False if (os.environ if environ is None else environ).get("NO_COLOR") else None
+
+
 def _authenticates(environ: Mapping[str, str]) -> bool:
     said = environ.get("LOOPLINE_ACCESS") or "token"
     if said not in {"token", "platform"}:

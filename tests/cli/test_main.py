@@ -215,3 +215,26 @@ def test_output_cut_short_by_its_reader_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
+
+
+def test_letters_that_the_terminal_lacks_are_written_another_way(tmp_path: Path) -> None:
+    (tmp_path / "cities.csv").write_text("city\n" + "Köln\nÖrebro\n" * 20, encoding="utf-8")
+
+    done = run("profile", "cities.csv", cwd=tmp_path, PYTHONIOENCODING="ascii")
+
+    assert done.returncode == 0, done.stderr
+    assert r"K\xf6ln 50.0%" in done.stdout
+
+
+@pytest.mark.parametrize("wish", ["1", ""])
+def test_no_colour_is_written_to_a_terminal_that_wants_none(
+    monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    said: list[bool | None] = []
+    monkeypatch.setenv("NO_COLOR", wish)
+    monkeypatch.setattr(entry.cli, "main", lambda **options: said.append(options["color"]))
+
+    with pytest.raises(SystemExit):
+        entry.main()
+
+    assert said == [False if wish else None]

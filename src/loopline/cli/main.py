@@ -5,6 +5,7 @@
 
 import errno
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -151,11 +152,16 @@ def plain(text: str) -> str:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
-    ended(lambda: cli.main(prog_name="loopline", standalone_mode=False))
+    from loopline.settings import colour
+
+    ended(lambda: cli.main(prog_name="loopline", standalone_mode=False, color=colour()))
 
 
 def ended(call: Callable[[], object]) -> NoReturn:
     """Do `call`, and exit with its code, or with what its refusal is to the shell."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without the letters of a name
+            stream.reconfigure(errors="backslashreplace")
     # SIGTERM ends a command as Ctrl-C does, so that the leases it holds are given back.
     signal.signal(signal.SIGTERM, lambda *_: _stop("Stopped.", 143))
     try:

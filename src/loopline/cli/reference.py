@@ -55,6 +55,7 @@ too; where it is not set the run is refused and says so.
 | `AWS_ACCESS_KEY_ID`, `AWS_REGION` and their like | the clients of `LOOPLINE_STORE` |
 | `MLFLOW_TRACKING_USERNAME` and its like | MLflow's client, in the mirror |
 | `COLUMNS` | how wide tables are printed where no terminal says |
+| `NO_COLOR` | set to anything, nothing is coloured |
 | `SAGEMAKER_BIND_TO_PORT`, `AIP_HTTP_PORT`, `PORT` | `serve`: the port, without `--port` |
 | `AIP_PREDICT_ROUTE`, `AIP_HEALTH_ROUTE` | `serve`: the paths that Vertex AI calls |
 | `MMS` | `serve`: 1 for SageMaker's multi-model routes |

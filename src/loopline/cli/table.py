@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LEAST = 12  # characters that are left of a text that is cut
+_PROSE = 24  # characters that a column of sentences has at least
 _WIDE = 200  # characters a line where no terminal says how many it has
 
 
@@ -38,6 +39,7 @@ def print_table(
 ) -> None:
     """Print rows under their heads; the columns (from 0) of `whole` are never folded.
 
+    Nor is a figure or a name: where the terminal is too narrow for those, it folds the line itself.
     With `cut` none is folded, and that column alone ends with an ellipsis where there is no room.
     """
     from rich.console import Console
@@ -48,15 +50,21 @@ def print_table(
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     heads = list(heads)
-    for place, head in enumerate(heads):
-        table.add_column(head, no_wrap=place in whole or cut is not None, overflow="fold")
     # As text: names and reasons are never read as markup, nor by the terminal.
     shown = [[Text(printable(str(value))) for value in row] for row in rows]
     if cut is not None:
         _cut([[Text(head) for head in heads], *shown], cut)
+    needed = 0
+    for place, head in enumerate(heads):
+        column = [row[place] for row in shown]
+        longest = max(text.cell_len for text in [Text(head), *column])
+        is_prose = longest > _PROSE and any(" " in text.plain for text in column)
+        folds = cut is None and place not in whole and is_prose
+        table.add_column(head, no_wrap=not folds, overflow="fold")
+        needed += (_PROSE if folds else longest) + 2
     for row in shown:
         table.add_row(*row)
-    console = Console(width=width())
+    console = Console(width=max(width(), needed))
     with console.capture() as drawn:
         console.print(table)
     # Without the spaces that fill each line: who pipes it would carry them along.
