@@ -218,12 +218,12 @@ def test_output_cut_short_by_its_reader_is_no_error() -> None:
 
 
 def test_letters_that_the_terminal_lacks_are_written_another_way(tmp_path: Path) -> None:
-    (tmp_path / "cities.csv").write_text("city\n" + "Köln\nÖrebro\n" * 20, encoding="utf-8")
+    (tmp_path / "cities.csv").write_text("city\n" + "Šid\nBar\n" * 20, encoding="utf-8")
 
-    done = run("profile", "cities.csv", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    done = run("profile", "cities.csv", cwd=tmp_path, PYTHONIOENCODING="latin-1")
 
     assert done.returncode == 0, done.stderr
-    assert r"K\xf6ln 50.0%" in done.stdout
+    assert r"\u0160id 50.0%" in done.stdout
 
 
 @pytest.mark.parametrize("wish", ["1", ""])
