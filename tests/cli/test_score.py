@@ -1,10 +1,13 @@
 """What `loopline score` says of what came of it."""
 
+import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from loopline.cli.main import cli
 from loopline.cli.score import command
 
 COLUMNS = (
@@ -48,3 +51,23 @@ def test_of_what_was_complete_no_speed_is_said(said):
         "out.csv was complete already; --replace scores it again.",
         "  1 prediction of credit:1",
     ]
+
+
+def test_what_was_scored_is_judged_where_the_outcome_was_kept(credit_project, monkeypatch):
+    monkeypatch.chdir(credit_project)
+
+    def call(*arguments):
+        return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+    call("score", "credit.csv", "out.parquet", "--keep", "credit_risk,purpose")
+    shown = call("model", "evaluate", "out.parquet")
+    told = json.loads(call("model", "evaluate", "out.parquet", "--json").output)
+
+    assert shown.output.startswith("credit:1 in out.parquet: 1,000 outcomes of 1,000 predictions\n")
+    figures = told["performance"]
+    accuracy = pl.read_parquet("out.parquet").select(
+        (pl.col("label") == pl.col("credit_risk").cast(pl.String)).mean()
+    ).item()  # fmt: skip
+    assert figures["metrics"]["accuracy"] == accuracy
+    assert 0 < figures["bounds"]["roc_auc"] < 0.003
+    assert figures["baseline"] in shown.output

@@ -146,6 +146,64 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
         )
 
 
+@command.command(
+    help="Judge the predictions in a table that `loopline score --keep` wrote, with the outcome "
+    "among what was kept: TABLE is a file, folder, Delta table or object-store URL, of any size."
+)
+@click.argument("table", metavar="TABLE")
+@click.option(
+    "--version",
+    type=click.IntRange(1),
+    help="Whose predictions; by default those of the one there.",
+)
+@click.option("--on", type=click.Choice(["threads", "spark"]), help="Where; by default `compute`.")
+@json_option
+@project_option
+def evaluate(
+    table: str, version: int | None, on: str | None, as_json: bool, project: Path | None
+) -> None:
+    """Print every figure, beside the baseline's where the table has what that reads."""
+    from loopline.compute.threads import Threads
+    from loopline.data.batches import open_incoming
+    from loopline.errors import SourceError
+    from loopline.monitoring.reference import References
+    from loopline.monitoring.scored import evaluate as judge
+    from loopline.monitoring.scored import versions
+
+    opened = _open(project)
+    incoming = open_incoming(table, Path.cwd(), opened.settings)
+    there = [version] if version is not None else versions(incoming)
+    if len(there) != 1:
+        raise SourceError(
+            f"{table} has predictions of the versions {', '.join(map(str, there))}. Name one with "
+            "--version."
+        )
+    compute: Any = Threads()
+    if (on or opened.contract.compute) == "spark":
+        from loopline.compute.spark import Spark
+
+        compute = Spark()
+    found = judge(opened.contract, References(opened.registry)(there[0]), incoming, compute)
+    if as_json:
+        _print_json(found)
+        return
+    figures = found.performance
+    click.echo(
+        f"{opened.registry.project}:{found.version} in {table}: {figures.labels:,} outcomes of "
+        f"{figures.rows:,} predictions" + (f"; {found.others:,} of others" if found.others else "")
+    )
+    rows = [
+        (name, f"{value:.6g}", _given(figures.bounds.get(name)),
+         _given(figures.baseline_metrics.get(name)))
+        for name, value in figures.metrics.items()
+    ]  # fmt: skip
+    print_table(("metric", "value", "at most off by", figures.baseline or ""), rows)
+
+
+def _given(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
 @command.command(help="Have an environment serve a version, or ask for the approval it needs.")
 @click.argument("name", default="latest")
 @click.option("--to", "environment", required=True, help="The environment.")

@@ -65,20 +65,20 @@ def read(path: Path, contract: Contract, signature: Signature, settings: Setting
     frame = Files().read({"path": path.absolute()}, Path(), settings)
     place = path.name
     ids, keys = _names(frame, contract, place)
-    texts = _labels(frame, contract, signature, place)
-    known = truth(texts, signature)
+    told = texts(frame, contract, signature, place)
+    known = truth(told, signature)
     _refuse(
         place,
-        texts.is_not_null().to_numpy() & ~np.isfinite(known),
-        texts,
+        told.is_not_null().to_numpy() & ~np.isfinite(known),
+        told,
         "a label",
         "a number" if signature.task == "regression" else " or ".join(signature.classes[:20]),
     )
-    unnamed = ids.is_null() & keys.is_null() & texts.is_not_null()
+    unnamed = ids.is_null() & keys.is_null() & told.is_not_null()
     _refuse(place, unnamed.to_numpy(), ids, "a prediction_id", "the id or key of a prediction")
     observed = _observed(frame, contract, place)
     kept = pl.DataFrame(
-        {"id": ids, "key": keys.set(ids.is_not_null(), None), "label": texts, "at": observed}
+        {"id": ids, "key": keys.set(ids.is_not_null(), None), "label": told, "at": observed}
     ).filter(pl.col("label").is_not_null())
     return Outcomes([list(row) for row in kept.iter_rows()], len(frame) - len(kept))
 
@@ -120,8 +120,12 @@ def _text(frame: pl.DataFrame, name: str, contract: Contract) -> pl.Series:
     return typed.frame.get_column(name)
 
 
-def _labels(frame: pl.DataFrame, contract: Contract, signature: Signature, place: str) -> pl.Series:
-    """Return labels as text: of the column `label`, of the target, or of what it is made of."""
+def texts(frame: pl.DataFrame, contract: Contract, signature: Signature, place: str) -> pl.Series:
+    """Return labels as text: of the column `label`, of the target, or of what it is made of.
+
+    Raises:
+        FeedbackError: there is none of these.
+    """
     target = contract.problem.target
     for name in ("label", target):
         if name in frame.columns:

@@ -117,6 +117,16 @@ def measure(
     )
 
 
+def of_counts(
+    contract: Contract,
+    reference: Reference,
+    known: Mapping[tuple[str, str], Counts],
+    rows: int,
+) -> Performance:
+    """Return the figures of outcomes that are counted, of so many predictions of no time."""
+    return replace(_figures(contract, reference, known, Window(0, 1)), rows=rows)
+
+
 def without_each(
     contract: Contract,
     reference: Reference,

@@ -114,6 +114,12 @@ def count_all(
     return found
 
 
+def as_stored(inputs: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return inputs of the contract's types as a table of predictions with `schema` has them."""
+    numbers = inputs.with_columns(pl.col(pl.Int64).cast(pl.Float64))
+    return numbers.rename(lambda name: stored_name(name, numbers.schema[name], schema))
+
+
 def is_grouped(column: Input) -> bool:
     """Return whether an input's values are always counted apart: slices are made of them."""
     return column.logged and column.type in ("category", "boolean")
