@@ -50,6 +50,10 @@ def test_a_project_runs_reports_watches_and_says_where_it_stands(credit_project:
     assert project.report(1).metrics == report.metrics  # the same run again
     assert (seen.project, seen.at, len(seen.watched)) == ("credit", "2026-03-03T00:00:00Z", 1)
     assert (status["versions"], status["serving"]["dev"]) == (2, 2)
+    checks = project.quality(now=NOW)
+    assert checks.places == ("source", "features")
+    assert not checks.failing
+    assert project._repr_html_().startswith("<h4>credit</h4><table>")
 
 
 def test_a_project_is_opened_without_touching_anything(tmp_path: Path) -> None:

@@ -31,6 +31,19 @@ def table(record: Any) -> str:
     return f"<table>{title}{rows}</table>"
 
 
+def rows_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under their heads as an HTML table, all of them."""
+    lines = [("th", heads), *(("td", row) for row in rows)]
+    body = "".join(
+        f"<tr>{''.join(_left(tag, _text(cell)) for cell in line)}</tr>" for tag, line in lines
+    )
+    return f"<table>{body}</table>"
+
+
+def _left(tag: str, content: str) -> str:
+    return f'<{tag} style="text-align:left">{content}</{tag}>'
+
+
 def _fields(record: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(record, Mapping):
         yield from ((str(name), value) for name, value in record.items())

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from loopline.compute.base import Compute
     from loopline.evaluation.report import Report
     from loopline.monitoring.channels.base import Channel
+    from loopline.monitoring.stages import Crossed
     from loopline.pipeline.run import Outcome, Progress
     from loopline.publishing.charts.chart import Charts
     from loopline.registry.versions import ModelVersion
@@ -70,6 +71,13 @@ class Project(Workspace):
         """Look at everything once, and respond."""
         return self.watcher().once(now or datetime.now(UTC))
 
+    def quality(self, *, now: datetime | None = None) -> "Crossed":
+        """Return every check of the data at every stage, which a notebook shows as a table."""
+        from loopline.monitoring.quality import of_project
+        from loopline.monitoring.stages import crossed
+
+        return crossed(of_project(self, now or datetime.now(UTC)))
+
     def charts(self, *, now: datetime | None = None) -> "Charts":
         """Return what became of the promises as charts, which a notebook draws."""
         from loopline.publishing.charts.chart import Charts
@@ -99,3 +107,8 @@ class Project(Workspace):
         from loopline.status import status
 
         return status(self, now or datetime.now(UTC))
+
+    def _repr_html_(self) -> str:
+        from loopline.notebooks import table
+
+        return f"<h4>{self.contract.project}</h4>{table(self.status())}"

@@ -49,3 +49,15 @@ def test_where_a_check_was_not_asked_nothing_is_said():
     assert said(None) == ""
     assert crossed([]).checks == ()
     assert crossed([]).told == "0 checks, none of them fail."
+
+
+def test_a_notebook_shows_every_check_as_a_row_and_no_name_as_a_tag():
+    hostile = replace(CLEAN, column="<b>age</b>")
+
+    shown = crossed([FAILING, hostile])._repr_html_()
+
+    assert shown.startswith("<p>2 checks, 1 of them fails.</p><table>")
+    assert shown.count("<tr>") == 3
+    assert "FAILS 3.00% worse" in shown
+    assert "<b>" not in shown
+    assert "&lt;b&gt;age&lt;/b&gt;" in shown

@@ -18,12 +18,13 @@ from loopline.cli.table import print_table
 @project_option
 def command(failing: bool, strict: bool, as_json: bool, project: Path | None) -> None:
     """Print a row for each check, and a column for each stage."""
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     import msgspec
 
     from loopline.monitoring.quality import of_project, summary
-    from loopline.monitoring.stages import crossed, said
+    from loopline.monitoring.stages import crossed
     from loopline.pipeline.workspace import Workspace
 
     found = of_project(Workspace.open(find_project(project)), datetime.now(UTC))
@@ -35,14 +36,8 @@ def command(failing: bool, strict: bool, as_json: bool, project: Path | None) ->
         click.echo("Nothing was checked yet. Run: loopline run")
     else:
         table = crossed(found)
-        rows = [
-            (
-                plain(check.column),
-                plain(check.name),
-                *(said(check.found.get(place)) for place in table.places),
-            )
-            for check in (table.failing if failing else table.checks)
-        ]
+        shown = replace(table, checks=table.failing) if failing else table
+        rows = [[plain(cell) for cell in row] for row in shown.rows]
         heads = ("column", "check", *table.places)
         print_table(heads, rows, whole=range(2, len(heads)))
         click.echo(f"\n{table.told}")

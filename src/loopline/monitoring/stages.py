@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from loopline.monitoring.quality import Quality
+from loopline.notebooks import rows_table
 
 _STAGES = ("source", "snapshot", "features", "training", "serving", "feedback")
 
@@ -44,6 +45,14 @@ class Crossed:
     checks: tuple[Check, ...]
 
     @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """A row for each check: its column, its name, and its state at each place."""
+        return tuple(_row(check, self.places) for check in self.checks)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.told}</p>{rows_table(('column', 'check', *self.places), self.rows)}"
+
+    @property
     def failing(self) -> tuple[Check, ...]:
         """Those that fail somewhere."""
         return tuple(check for check in self.checks if check.fails)
@@ -56,6 +65,10 @@ class Crossed:
             f"{number:,} check{'' if number == 1 else 's'}, "
             f"{bad or 'none'} of them fail{'s' if bad == 1 else ''}."
         )
+
+
+def _row(check: Check, places: tuple[str, ...]) -> tuple[str, ...]:
+    return (check.column, check.name, *(said(check.found.get(place)) for place in places))
 
 
 def crossed(found: Iterable[Quality]) -> Crossed:
