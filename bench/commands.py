@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from bench.ended import ended
 from bench.figures import Goal, Spread
 from bench.load import BenchError, Server, free_port
 from bench.peers import INFER, PROJECT, environment, loopline, make_project, tensors
@@ -27,13 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=10, choices=range(1, 101), metavar="1..100")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     options = parser.parse_args(arguments)
-    try:
-        found = _measure(options.runs)
-    except KeyboardInterrupt:
-        return 130
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return ended(partial(_measured, options))
+
+
+def _measured(options: argparse.Namespace) -> int:
+    found = _measure(options.runs)
     if options.json:
         print(json.dumps(found, indent=1))
         return 0

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import statistics
 import sys
 import tempfile
@@ -23,8 +22,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from bench.ended import ended, say
 from bench.figures import (
     AGREES_WITHIN,
     FLOOR,
@@ -63,16 +63,11 @@ def disagreement(peer: Peer, port: int, model: Model) -> float | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
-    options = _options(arguments)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        found = _run(options)
-    except KeyboardInterrupt:
-        _say("Stopped.")
-        return 130
-    except BenchError as error:
-        _say(str(error))
-        return 1
+    return ended(partial(_measured, _options(arguments)))
+
+
+def _measured(options: argparse.Namespace) -> int:
+    found = _run(options)
     if options.json:
         print(json.dumps(found, indent=1))
     return 0
@@ -83,7 +78,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="loopline-bench-") as made, ExitStack() as stack:
         folder = Path(made)
         machine["sync_ms"] = round(_sync_ms(folder), 2)
-        _say(f"Training on {options.trained_on:,} real flights; a few minutes.")
+        say(f"Training on {options.trained_on:,} real flights; a few minutes.")
         model = make_model(folder, options.trained_on)
         machine["features"], machine["encoded_columns"] = len(model.kinds), model.encoded
         running: dict[str, _Running] = {}
@@ -97,7 +92,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
                 if name not in OTHERS:
                     raise
                 skipped[name] = str(error)
-                _say(f"  {name:<17}LEFT OUT: {error}")
+                say(f"  {name:<17}LEFT OUT: {error}")
         turns = list(_rounds(running, options))
         machine["load_after"] = os.getloadavg()[0]
     starts = {name: each.start for name, each in running.items()}
@@ -150,7 +145,7 @@ def _start(name: str, peer: Peer, model: Model, folder: Path, stack: ExitStack) 
         server.stop()
         raise
     agrees = "" if difference is None else f"; differs from the estimator by {difference:.1g}"
-    _say(f"  {name:<17}answered after {seconds:.2f} s{agrees}")
+    say(f"  {name:<17}answered after {seconds:.2f} s{agrees}")
     return _Running(peer, server, port, bodies, Start(seconds, difference))
 
 
@@ -166,7 +161,7 @@ def _rounds(running: Mapping[str, _Running], options: argparse.Namespace) -> Ite
                 rates.append(f"{name} {short(turn.load.rate)}")
                 yield turn
             what = f"round {number + 1} of {options.rounds}, {told(shape)}"
-            _say(f"  {what}: {', '.join(rates)} req/s; load {os.getloadavg()[0]:.1f}")
+            say(f"  {what}: {', '.join(rates)} req/s; load {os.getloadavg()[0]:.1f}")
 
 
 def _turn(
@@ -259,14 +254,6 @@ def _between(value: float, lowest: float, highest: float) -> float:
     if not lowest <= value <= highest:
         raise argparse.ArgumentTypeError(f"{value:g} is not between {lowest:g} and {highest:g}")
     return value
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _stop(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.callers import COLUMNS
+from bench.ended import ended, say
 from bench.load import BenchError, Server, ask, free_port
 from bench.peers import INFER, PROJECT, environment, loopline, make_project, tensors
 from bench.s3 import s3
@@ -230,7 +232,7 @@ class Soak:
         plan = self._plan([port, replica_port])
         capacity = self._call("capacity", port, plan, rate=0.0, seconds=options.calibrate)()
         rate = options.rate or capacity["asked"] / capacity["seconds"] / 2
-        _say(f"Capacity {rate * 2:,.0f}/s with these callers; {rate:,.0f}/s from now on.")
+        say(f"Capacity {rate * 2:,.0f}/s with these callers; {rate:,.0f}/s from now on.")
         found = Found(options.minutes, rate, rate * 2, 0, 0)
         watcher = self._watch(self._environ, "--every", f"{max(2, options.period // 2):.0f}s")
         seconds = options.minutes * 60
@@ -330,7 +332,7 @@ class Soak:
                     found.acts += 1
             found.load = (*found.load, os.getloadavg()[0])
             resident, load = found.resident_mib[-1], found.load[-1]
-            _say(f"  period {number + 1}: {resident} MiB, load {load:.1f}")
+            say(f"  period {number + 1}: {resident} MiB, load {load:.1f}")
 
     def _watch(self, environ: Mapping[str, str], *options: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
@@ -381,16 +383,11 @@ class Soak:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return 0 when nothing was lost, misrouted or late."""
-    options = _options(arguments)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        found = soak(options)
-    except KeyboardInterrupt:
-        _say("Stopped.")
-        return 130
-    except BenchError as error:
-        _say(str(error))
-        return 1
+    return ended(partial(_measured, _options(arguments)))
+
+
+def _measured(options: argparse.Namespace) -> int:
+    found = soak(options)
     if options.json:
         print(json.dumps(asdict(found) | {"faults": found.faults}, indent=1))
     else:
@@ -468,14 +465,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="an empty folder to work in, and to leave")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     return parser.parse_args(arguments)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

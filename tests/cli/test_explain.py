@@ -4,18 +4,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from tests.monitoring.applicant import ROW
 
 from loopline.cli.explain import command
-
-ROW = {
-    "status_of_existing_checking_account": "A11",
-    "duration_in_month": 24,
-    "credit_history": "A32",
-    "credit_amount": 3000,
-    "age_in_years": 30,
-    "savings_account/bonds": "A61",
-    "purpose": None,
-}
 
 
 def called(project, *arguments):

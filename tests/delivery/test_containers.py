@@ -3,10 +3,8 @@
 Slow, and skipped where no container can be run: `.ci/containers` makes what is missing.
 """
 
-import importlib.util
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.delivery import engine as engines
 
 from loopline.delivery.build import build_image
 from loopline.delivery.image import Wanted, write_image
@@ -28,30 +27,12 @@ from loopline.store.objects import Objects
 
 pytestmark = pytest.mark.slow
 
-_PLACE = Path(__file__).with_name("engine.py")
-_SPEC = importlib.util.spec_from_file_location("loopline_test_engine", _PLACE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-engines = sys.modules.setdefault(_SPEC.name, importlib.util.module_from_spec(_SPEC))
-_SPEC.loader.exec_module(engines)
-
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOKEN = "a-token-of-some-length-for-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 CLOSED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 """As a cluster with the restricted profile runs it."""
 PLATFORM = {"LOOPLINE_ACCESS": "platform"}
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    why = engines.missing()
-    if why is None:
-        made = engines.Engine(tmp_path_factory.mktemp("engine"))
-        why = made.open()
-    if why is not None:
-        pytest.skip(why)
-    return made
 
 
 @pytest.fixture(scope="session")

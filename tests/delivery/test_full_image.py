@@ -3,7 +3,6 @@
 Slow, and skipped where no container can be run: `.ci/containers` makes what is missing.
 """
 
-import importlib.util
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.delivery import engine as engines
 
 from loopline.delivery.build import build_image
 from loopline.delivery.image import Image, Wanted, write_image
@@ -23,13 +23,6 @@ from loopline.pipeline.workspace import Workspace
 from loopline.registry import release
 from loopline.settings import Settings
 from loopline.training.provenance import ALSO
-
-_PLACE = Path(__file__).with_name("engine.py")
-_SPEC = importlib.util.spec_from_file_location("loopline_test_engine", _PLACE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-engines = sys.modules.setdefault(_SPEC.name, importlib.util.module_from_spec(_SPEC))
-_SPEC.loader.exec_module(engines)
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MODEL = """\
@@ -91,17 +84,6 @@ def test_pins_that_differ_from_what_an_original_was_trained_with_are_refused(
 
     with pytest.raises(DeliveryError, match=r"trained with scikit-learn .*pinned here: 1\.0\.1"):
         written(neighbours, tmp_path, requirements=own)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    why = engines.missing()
-    if why is None:
-        made = engines.Engine(tmp_path_factory.mktemp("engine"))
-        why = made.open()
-    if why is not None:
-        pytest.skip(why)
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.monitoring.applicant import ROW
 
 from loopline.errors import MonitoringError, RequestError
 from loopline.monitoring.fold import Fold
@@ -11,16 +12,6 @@ from loopline.monitoring.reasons import explain_prediction, explain_row
 from loopline.monitoring.reference import References
 from loopline.pipeline.workspace import Workspace
 from loopline.serving.log import HEADER, SEALED, frame
-
-ROW = {
-    "status_of_existing_checking_account": "A11",
-    "duration_in_month": 24,
-    "credit_history": "A32",
-    "credit_amount": 3000,
-    "age_in_years": 30,
-    "savings_account/bonds": "A61",
-    "purpose": None,
-}
 
 
 @pytest.fixture

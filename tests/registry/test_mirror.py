@@ -9,32 +9,15 @@ import msgspec
 import pytest
 from sqlalchemy import select
 from tests.registry.conftest import open_registry, register
+from tests.training.finished import RUN
 
 from loopline.evaluation.report import Estimate, Report
 from loopline.registry import mirror as mirroring
 from loopline.registry.mirror import mirror, start_mirror
 from loopline.settings import Settings
 from loopline.store.database import mirrored
-from loopline.training.run import Run, record
-from loopline.training.tuning import Trial
+from loopline.training.run import record
 
-RUN = Run(
-    id="run-1",
-    project="churn",
-    snapshot="snap-1",
-    contract="c" * 64,
-    split={},
-    candidate="linear",
-    parameters={"regularisation": 2.0},
-    objective="log_loss",
-    metrics={"log_loss": 0.5},
-    trials=tuple(Trial(n, "linear", {}, 0.5 + n / 10, 0.1) for n in range(3)),
-    seed=7,
-    code={"commit": "abc", "dirty": False, "files": ""},
-    environment={"python": "3.11"},
-    started_at="2026-03-01T12:00:00Z",
-    seconds=2.5,
-)
 REPORT = Report(
     run="run-1",
     project="churn",

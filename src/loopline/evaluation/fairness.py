@@ -37,6 +37,11 @@ def _rule(
         }
         for (name, mask), figure in zip(members.items(), figures, strict=True)
     ]
+    return apart(by, metric, found)
+
+
+def apart(by: str, metric: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a rule's figures with how far the judged ones of its groups are apart."""
     judged = [group["figure"] for group in found if group["judged"]]
     ratio = difference = None
     if len(judged) > 1:

@@ -25,6 +25,7 @@ from loopline.counts.groups import total
 from loopline.counts.kernel import SHIFT, ColumnCounts
 from loopline.counts.quality import Scored
 from loopline.data.columns import canonical_text
+from loopline.evaluation.fairness import apart
 from loopline.evaluation.metrics import names, primary
 from loopline.kernels.count import lower_edges
 from loopline.model.signature import Signature
@@ -301,20 +302,7 @@ class _Counted:
                     "judged": figure is not None and said.total() >= rule.minimum_rows,
                 }
             )
-        judged = [group["figure"] for group in found if group["judged"]]
-        ratio = difference = None
-        if len(judged) > 1:
-            low, high = min(judged), max(judged)
-            difference = high - low
-            # Money may be negative, where a ratio says nothing.
-            ratio = 1.0 if low == high else low / high if low >= 0 else None
-        return {
-            "by": rule.by,
-            "metric": rule.metric,
-            "groups": found,
-            "ratio": ratio,
-            "difference": difference,
-        }
+        return apart(rule.by, rule.metric, found)
 
 
 def _slices(contract: Contract, reference: Reference, counted: _Counted) -> list[dict[str, Any]]:

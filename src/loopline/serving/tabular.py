@@ -6,14 +6,16 @@ caller asks for probabilities.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving.dialects.base import Call, Inputs, Outputs
+
+Body = TypeVar("Body")
 
 WANTED = ("label", "probability", "all")
 
@@ -142,6 +144,18 @@ def as_predicted(classes: Sequence[str]) -> dict[str, Any]:
         read = {}
     plain = read and all(isinstance(value, int) for value in read.values())
     return read if plain else {label: label for label in classes}
+
+
+def decoded(decode: Callable[[bytes], Body], body: bytes, what: str) -> Body:
+    """Return what a body of JSON says, as `decode` reads it.
+
+    Raises:
+        RequestError: it is malformed; `what` is the kind of request that it is not.
+    """
+    try:
+        return decode(without_nan(body))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"This is no {what}: {error!s:.300}.") from None
 
 
 def without_nan(body: bytes) -> bytes:

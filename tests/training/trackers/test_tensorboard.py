@@ -5,30 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.training.finished import RUN
 
 from loopline.errors import MissingExtraError
-from loopline.training.run import Run
 from loopline.training.trackers.base import Exhibit
 from loopline.training.trackers.tensorboard import Tensorboard
-from loopline.training.tuning import Trial
-
-RUN = Run(
-    id="run-1",
-    project="lesson",
-    snapshot="snap-1",
-    contract="c" * 64,
-    split={},
-    candidate="linear",
-    parameters={"regularisation": 2.0},
-    objective="log_loss",
-    metrics={"log_loss": 0.5},
-    trials=tuple(Trial(n, "linear", {}, 0.5 + n / 10, 0.1) for n in range(3)),
-    seed=7,
-    code={"commit": "abc", "dirty": False, "files": ""},
-    environment={"python": "3.11"},
-    started_at="2026-03-01T12:00:00Z",
-    seconds=2.5,
-)
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

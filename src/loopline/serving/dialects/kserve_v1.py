@@ -13,7 +13,7 @@ from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
 from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
-from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
+from loopline.serving.tabular import Predictions, Tables, decoded, wanted_output
 
 __all__ = ["KserveV1"]
 
@@ -63,10 +63,7 @@ class KserveV1:
         Raises:
             RequestError: the body is malformed, or a column that the model needs is absent.
         """
-        try:
-            request = _decode(without_nan(body))
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"This is no prediction request: {error!s:.300}.") from None
+        request = decoded(_decode, body, "prediction request")
         if (request.instances is None) == (request.inputs is None):
             raise RequestError("The body must have instances: a list with an entry for each row.")
         wanted = wanted_output(request.parameters, "parameters")

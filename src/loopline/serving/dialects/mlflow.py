@@ -17,7 +17,7 @@ from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
 from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
-from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
+from loopline.serving.tabular import Predictions, Tables, decoded, wanted_output
 
 __all__ = ["Mlflow"]
 
@@ -89,10 +89,7 @@ class Mlflow:
         Raises:
             RequestError: the body is malformed, or a column that the model needs is absent.
         """
-        try:
-            request = _decode(without_nan(body))
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"This is no scoring request: {error!s:.300}.") from None
+        request = decoded(_decode, body, "scoring request")
         given = [form for form in _FORMS if getattr(request, form) is not None]
         if len(given) != 1:
             raise RequestError(

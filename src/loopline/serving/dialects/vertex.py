@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 
-from loopline.errors import RequestError
 from loopline.model.signature import Signature
 from loopline.serving import openapi
 from loopline.serving.dialects.base import Call, Content, Encoded, Outputs
 from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
-from loopline.serving.tabular import Predictions, Tables, wanted_output, without_nan
+from loopline.serving.tabular import Predictions, Tables, decoded, wanted_output
 
 __all__ = ["Vertex"]
 
@@ -61,10 +60,7 @@ class Vertex:
         Raises:
             RequestError: the body is malformed, or a column that the model needs is absent.
         """
-        try:
-            request = _decode(without_nan(body))
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"This is no prediction request: {error!s:.300}.") from None
+        request = decoded(_decode, body, "prediction request")
         wanted = wanted_output(request.parameters, "parameters")
         call = self._tables.rows("instances", request.instances, wanted)
         return asking(call, request.parameters, "parameters")
