@@ -53,12 +53,10 @@ def _rollouts(workspace: Workspace, state: State, now: datetime) -> list[dict[st
     going = [name for name, history in state.releases.items() if rollout.going(history[-1])]
     if not going:
         return []
-    from loopline.monitoring import labels
     from loopline.response.rollout import progress
 
     contract, tables = workspace.contract, workspace.tables
-    known = labels.read(tables, contract.project)
-    found = [progress(contract, tables, state, name, known, now) for name in going]
+    found = [progress(contract, tables, workspace.database, state, name, now) for name in going]
     return [{**msgspec.to_builtins(one), "told": one.told} for one in found if one is not None]
 
 

@@ -82,40 +82,6 @@ def test_any_order_of_segments_gives_the_same_labels(tables: Tables, tmp_path: A
     assert all(one == found[0] for one in found)
 
 
-def test_the_same_outcome_twice_is_no_correction_and_another_is(tables: Tables) -> None:
-    once = [["a-0", None, "1", None], [None, "k", "0", None]]
-    fold(tables, ["f", 1, once], ["f", 2, once])
-    before = labels.read(tables, "credit").corrected
-
-    fold(tables, ["f", 3, [["a-0", None, "0", None]]])
-
-    assert before == 0
-    assert labels.read(tables, "credit").corrected == 1
-
-
-def test_outcomes_of_unknown_predictions_are_counted(tables: Tables) -> None:
-    fold(
-        tables, ["f", 1, [["a-0", None, "1", None], ["x", None, "1", None], [None, "k", "1", None]]]
-    )
-    frame = pl.LazyFrame(
-        {"prediction_id": ["a-0"], "key": [None]}, schema_overrides={"key": pl.String}
-    )
-
-    assert labels.read(tables, "credit").unknown(frame) == 2
-
-
-def test_labels_are_read_again_only_when_some_came(tables: Tables) -> None:
-    fold(tables, ["f", 1, [["a-0", None, "1", None]]])
-    first = labels.read(tables, "credit")
-
-    again = labels.read(tables, "credit", first)
-    fold(tables, ["f", 2, [["a-0", None, "0", None]]], segment="credit/dev/2-2-ab.log")
-    corrected = labels.read(tables, "credit", first)
-
-    assert again is first
-    assert corrected.by_id[TRUTH].to_list() == ["0"]
-
-
 def test_without_any_outcome_nothing_has_a_label(tables: Tables) -> None:
     assert joined(tables, ("a-0", "k")) == [None]
 

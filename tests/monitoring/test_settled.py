@@ -25,8 +25,9 @@ from loopline.monitoring import labels
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import ANSWERED, OF_OUTCOMES
 from loopline.monitoring.reference import Reference
+from loopline.monitoring.retention import expire
 from loopline.monitoring.settled import Settling
-from loopline.store.database import Database, counts
+from loopline.store.database import Database, counts, keyed
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 from loopline.training.baselines import restore
@@ -128,15 +129,13 @@ class Place:
     sent: int = 0
 
     def __post_init__(self) -> None:
-        objects = Objects((self.root / "store").as_uri())
-        self.tables = Tables(objects)
+        self.tables = Tables(Objects((self.root / "store").as_uri()))
         self.database = Database(f"sqlite:///{self.root / 'loopline.db'}")
         self.settle = self.settling(contract(self.task))
 
     def settling(self, asked: Contract, compute: Compute | None = None) -> Settling:
         return Settling(
-            asked, lambda _: REFERENCES[self.task], self.tables,
-            Objects((self.root / "store").as_uri()), self.database, compute,
+            asked, lambda _: REFERENCES[self.task], self.tables, self.database, compute,
         )  # fmt: skip
 
     def tell(self, told: list[tuple[str, str, int]]) -> None:
@@ -167,10 +166,11 @@ def place(tmp_path: Path) -> Place:
 
 
 TOLD = st.tuples(
-    st.one_of(st.integers(0, 39).map("p{}".format), st.integers(0, 6).map("k{}".format)),
+    st.one_of(st.integers(0, 42).map("p{}".format), st.integers(0, 8).map("k{}".format)),
     st.sampled_from(["good", "bad", "perhaps", "7.25", "-1e3"]),
 )
-"""What is none of a task's classes or numbers is said all the same, and counts as nothing."""
+"""Of predictions and keys there are, and of p40 and on and k7 and k8, which there are not. What is
+none of a task's classes or numbers is said all the same, and counts as nothing."""
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -210,6 +210,15 @@ def test_labels_late_twice_corrected_and_out_of_order_leave_the_same_counts(
 
     assert late.counted() == once.counted()
     assert late.settle() is False
+    said: dict[str, set[str]] = {}
+    for name, label in told:
+        said.setdefault(name, set()).add(label)
+    state = late.settle.state()
+    assert state.corrected == sum(len(each) > 1 for each in said.values())
+    assert state.unknown == len(said.keys() & {"p40", "p41", "p42", "k7", "k8"})
+    with late.database.read() as connection:
+        noted = connection.execute(select(keyed.c.kind, keyed.c.name)).all()
+    assert noted  # every third prediction has a key
 
 
 KILLED = """
@@ -360,3 +369,21 @@ def test_where_the_contract_compares_other_groups_everything_is_counted_anew(
     assert set(fewer) < set(before)
     assert not any(key[4].startswith("age") for key in fewer)
     assert place.counted() == before
+
+
+def test_an_outcome_observed_before_its_event_is_corrected_after_it_is_old(place: Place) -> None:
+    place.tables.write(table("credit"), predictions(40).with_columns(arrival="event_time"))
+    told = [("p1", "good", -60 * 24 * 20), ("p3", "bad", -60 * 24 * 20), ("p2", "good", 9)]
+    place.tell(told)
+    place.settle()
+
+    gone = expire(place.tables, place.database, "credit", timedelta(days=9), START)
+    assert (gone.predictions, gone.labels) == (0, 0)  # older than nine days, but of what is there
+    place.tell([("p1", "bad", 10)])
+    place.settle()
+
+    once = Place(place.root / "once")
+    once.tables.write(table("credit"), predictions(40).with_columns(arrival="event_time"))
+    once.tell([*told[1:], ("p1", "bad", 10)])
+    once.settle()
+    assert place.counted() == once.counted()

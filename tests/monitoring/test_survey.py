@@ -196,7 +196,7 @@ def test_new_values_are_named_whatever_their_column_is_called(
 @pytest.fixture
 def outcomes(tables: Tables, database: Database) -> Any:
     references = {version: replace(REFERENCE, version=version) for version in (2, 3)}
-    settle = Settling(CONTRACT, references.__getitem__, tables, tables._objects, database)
+    settle = Settling(CONTRACT, references.__getitem__, tables, database)
 
     sent: list[int] = []
 

@@ -237,3 +237,40 @@ def test_deleted_rows_are_counted_and_the_rest_stays(tables):
 
     assert tables.read("log")["x"].to_list() == [3]
     assert tables.transaction("fold", "log") == 10
+
+
+def test_the_files_of_a_table_are_told_with_what_they_range_over(tables):
+    tables.write("t", pl.DataFrame({"id": ["b", "d"], "at": [3, 1], "no": [None, None]}))
+    tables.write("t", pl.DataFrame({"id": ["a", None], "at": [9, 9]}))
+
+    parts = {part.ranges["id"]: part for part in tables.parts("t")}
+
+    assert parts.keys() == {("b", "d"), ("a", "a")}
+    assert parts["b", "d"].ranges["at"] == (1, 3)
+    assert parts["b", "d"].ranges["no"] is None
+    read = tables.scan_part("t", parts["a", "a"].path).collect()
+    assert read["at"].to_list() == [9, 9]
+    with pytest.raises(StoreError, match="is gone"):
+        tables.scan_part("t", "nowhere.parquet")
+
+
+def test_what_was_added_between_two_versions_is_told_without_what_was_gathered(tables):
+    for number in range(4):
+        tables.write("t", pl.DataFrame({"id": [number]}))
+    tables.compact("t", files=2)
+    last = tables.version("t")
+    tables.delete("t", "id = 1")
+
+    assert sorted(tables.added("t", 1, last)["id"]) == [2, 3]
+    assert tables.added("t", last, tables.version("t"))["id"].to_list() == []
+    assert tables.added("t", tables.version("t"), tables.version("t")).columns == ["id"]
+
+
+def test_what_was_added_is_not_known_once_the_log_is_gone(tables, tmp_path):
+    for number in range(3):
+        tables.write("t", pl.DataFrame({"id": [number]}))
+    [log] = [path.parent for path in tmp_path.rglob(f"{1:020}.json")]
+    DeltaTable(log.parent.as_uri()).create_checkpoint()
+    (log / f"{1:020}.json").unlink()
+
+    assert tables.added("t", 0, 2) is None

@@ -54,10 +54,6 @@ class Labels:
     """By `prediction_id`: `TRUTH`, and when it was observed."""
     by_key: pl.DataFrame
     """The same by `key`."""
-    corrected: int
-    """Ids and keys whose outcome was not always the same."""
-    version: int = -1
-    """Of the table they were read from."""
 
     def join(self, predictions: pl.LazyFrame) -> pl.LazyFrame:
         """Return `predictions` with `TRUTH`: the label's text, null where there is none."""
@@ -72,26 +68,11 @@ class Labels:
             .drop(f"{TRUTH}_by_key", _OBSERVED, f"{_OBSERVED}_by_key")
         )
 
-    def unknown(self, predictions: pl.LazyFrame) -> int:
-        """Return how many ids and keys no prediction has."""
-        seen = predictions.select("prediction_id", "key")
-        lost = [
-            frame.lazy().join(seen, on=on, how="anti").select(pl.len())
-            for frame, on in ((self.by_id, "prediction_id"), (self.by_key, "key"))
-        ]
-        return sum(int(found.item()) for found in pl.collect_all(lost))
 
-
-def read(tables: Tables, project: str, before: Labels | None = None) -> Labels:
-    """Return the labels of a project as they stand: `before`, where nothing came since."""
-    version = tables.version(table(project)) if tables.exists(table(project)) else -1
-    if before is not None and before.version == version:
-        return before
-    if version >= 0:
-        rows = tables.scan(table(project), version)
-    else:
-        rows = pl.LazyFrame(schema=pl.Schema({**_SCHEMA, "segment": pl.String}))
-    return of(rows, version)
+def read(tables: Tables, project: str) -> Labels:
+    """Return the labels of a project as they stand, from every outcome there is."""
+    key = table(project)
+    return of(tables.scan(key) if tables.exists(key) else empty().lazy())
 
 
 def empty() -> pl.DataFrame:
@@ -101,11 +82,9 @@ def empty() -> pl.DataFrame:
     )
 
 
-def of(rows: pl.LazyFrame, version: int = -1) -> Labels:
+def of(rows: pl.LazyFrame) -> Labels:
     """Return what the outcomes in `rows` come to."""
-    by_id, by_key = pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")])
-    corrected = sum(int((frame["different"] > 1).sum()) for frame in (by_id, by_key))
-    return Labels(by_id.drop("different"), by_key.drop("different"), corrected, version)
+    return Labels(*pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")]))
 
 
 def _last(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
@@ -115,7 +94,6 @@ def _last(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
         .agg(
             pl.col("label").sort_by(_ORDER).last().alias(TRUTH),
             pl.col("observed_at").max().alias(_OBSERVED),
-            pl.col("label").n_unique().alias("different"),
         )
     )
 

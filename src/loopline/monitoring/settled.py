@@ -8,12 +8,10 @@ next one finds the same difference; who was slower finds the versions moved, and
 Where the contract compares other groups than before, everything is counted anew.
 """
 
-import io
 import json
 import zlib
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
 from sqlalchemy import Connection, delete, select
@@ -23,25 +21,73 @@ from loopline.contract.schema import Contract
 from loopline.monitoring import hours, joining, labels, realised
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import OF_OUTCOMES, Cell, Counts
-from loopline.monitoring.labels import TRUTH, Labels
+from loopline.monitoring.labels import TRUTH
+from loopline.monitoring.places import NAMES, Kind, Places
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import HOUR
 from loopline.store.database import Database, counts, folded
-from loopline.store.objects import Objects
 from loopline.store.tables import Tables
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the counts: with another, everything is counted anew."""
 
 
+_PLACE = ("segment", "offset", "row")
+"""Which outcome it is, of all that were ever sent."""
+
+
 @dataclass(frozen=True)
-class _State:
+class State:
     """Up to which versions of the tables outcomes are counted; -1 for none of it."""
 
     predictions: int = -1
     labels: int = -1
     asked: int = -1
     """Digest of what is counted, beyond what always is."""
+    corrected: int = 0
+    """Ids and keys whose outcome was not always the same."""
+    unknown: int = 0
+    """Ids and keys with an outcome that no prediction had."""
+
+    @property
+    def _versions(self) -> tuple[int, int, int]:
+        return self.predictions, self.labels, self.asked
+
+    def is_as(self, other: "State") -> bool:
+        """Return whether both are of the same versions, and hold the same."""
+        return self._versions == other._versions
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Outcomes and the predictions they concern, before and after what is new."""
+
+    fresh: pl.DataFrame
+    """Predictions that are new."""
+    old: pl.DataFrame
+    """Other predictions that new outcomes name."""
+    told: pl.DataFrame
+    """Outcomes that are new."""
+    earlier: pl.DataFrame
+    """Other outcomes of any of these."""
+
+    @property
+    def every(self) -> pl.DataFrame:
+        """All outcomes of these."""
+        return pl.concat([self.earlier, self.told], how="diagonal_relaxed")
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """What is to be changed, all at once."""
+
+    now: State
+    removed: dict[Cell, Counts]
+    added: dict[Cell, Counts]
+    oldest: int | None
+    """Where all were counted anew: from when on, in microseconds."""
+    named: Mapping[Kind, pl.DataFrame] = field(default_factory=dict)
+    """Rows whose keys are to be noted."""
 
 
 class Settling:
@@ -52,7 +98,6 @@ class Settling:
         contract: Contract,
         reference: Callable[[int], Reference],
         tables: Tables,
-        objects: Objects,
         database: Database,
         compute: Compute | None = None,
     ) -> None:
@@ -62,8 +107,8 @@ class Settling:
         self._project = contract.project
         self._reference = reference
         self._tables = tables
-        self._objects = objects
         self._database = database
+        self._places = Places(contract.project, tables, database)
 
     def __call__(self) -> bool:
         """Count what changed since; False where nothing did, or another was faster.
@@ -71,50 +116,67 @@ class Settling:
         Raises:
             BundleRefusedError, UnknownVersionError: a version that answered cannot be opened.
         """
-        with self._database.read() as connection:
-            before = state(connection, self._project)
+        before = self.state()
         predictions, outcomes = self._keys
-        now = _State(self._version(predictions), self._version(outcomes), _digest(self._contract))
-        if now == before or now.predictions < 0:
+        now = State(
+            self._version(predictions),
+            self._version(outcomes),
+            _digest(self._contract, is_here=self._compute is None),
+        )
+        if now.is_as(before) or now.predictions < 0:
             return False
         if now.labels < 0:
             return False  # nothing is known of any of them: the first outcome will find them
-        removed, added, oldest = self._difference(before, now)
+        found = self._difference(before, now)
         with self._database.begin() as connection:
-            if state(connection, self._project) != before:
+            if not state(connection, self._project).is_as(before):
                 return False
-            if oldest is not None:
-                own = (counts.c.project == self._project) & OF_OUTCOMES
-                # Of hours whose predictions have all been deleted for their age, counts stay.
-                kept = counts.c.hour >= oldest // HOUR * HOUR
-                connection.execute(delete(counts).where(own, kept))
-            hours.move(connection, self._project, removed, added)
-            _keep(connection, self._project, now)
+            if found.oldest is not None:
+                self._forget(connection, found.oldest)
+            hours.move(connection, self._project, found.removed, found.added)
+            for kind, rows in found.named.items():
+                self._places.note(connection, kind, rows)
+            _keep(connection, self._project, found.now)
         return True
 
-    def _difference(
-        self, before: _State, now: _State
-    ) -> tuple[dict[Cell, Counts], dict[Cell, Counts], int | None]:
-        """Return the counts to take away and to add.
-
-        Where all are counted anew, so is said from when on: the oldest prediction.
-        """
+    def _difference(self, before: State, now: State) -> _Difference:
+        """Return what changes between two states."""
         if self._compute is not None:
-            versions = now.predictions, now.labels
-            found = joining.count(
-                self._compute, self._contract, self._reference, self._tables, versions
-            )
-            return {}, found.cells, found.first or 0
-        fresh = self._since(self._keys[0], before.predictions, now.predictions)
-        told = self._since(self._keys[1], before.labels, now.labels)
-        is_whole = fresh is None or told is None or before.asked != now.asked
-        if is_whole or fresh is None or told is None:
-            # Older versions are gone, or held less than is asked for now.
-            fresh = self._tables.read(self._keys[0], now.predictions)
-            told = self._tables.read(self._keys[1], now.labels)
-        removed, added = self._changes(fresh, told, now, is_whole=is_whole)
-        oldest = int(str(fresh["event_time"].dt.epoch("us").min() or 0))
-        return removed, added, oldest if is_whole else None
+            return self._on(self._compute, now)
+        joined = None if before.asked != now.asked else self._join(before, now)
+        oldest = None
+        if joined is None:  # older versions are gone, or held less than is asked for now
+            joined, before = self._whole(now), State()
+            oldest = int(str(joined.fresh["event_time"].dt.epoch("us").min() or 0))
+        removed, added = self._changes(joined)
+        named: dict[Kind, pl.DataFrame] = {"prediction": joined.fresh, "outcome": joined.told}
+        return _Difference(self._after(before, now, joined), removed, added, oldest, named)
+
+    def _on(self, compute: Compute, now: State) -> _Difference:
+        """Count everything on a cluster; names are not noted then, and only names read here."""
+        found = joining.count(
+            compute, self._contract, self._reference, self._tables, (now.predictions, now.labels)
+        )
+        after = self._after(State(), now, self._whole(now, NAMES))
+        return _Difference(after, {}, found.cells, found.first or 0)
+
+    def _after(self, before: State, now: State, joined: _Joined) -> State:
+        return replace(
+            now,
+            corrected=before.corrected + _corrected(joined),
+            unknown=before.unknown + self._unknown(joined),
+        )
+
+    def _whole(self, now: State, columns: Sequence[str] | None = None) -> _Joined:
+        predictions, outcomes = self._keys
+        fresh = self._tables.read(predictions, now.predictions, columns)
+        told = self._tables.read(outcomes, now.labels)
+        return _Joined(fresh, fresh.head(0), told, told.head(0))
+
+    def state(self) -> State:
+        """Return up to where outcomes are counted."""
+        with self._database.read() as connection:
+            return state(connection, self._project)
 
     @property
     def _keys(self) -> tuple[str, str]:
@@ -123,108 +185,97 @@ class Settling:
     def _version(self, key: str) -> int:
         return self._tables.version(key) if self._tables.exists(key) else -1
 
-    def _since(self, key: str, before: int, now: int) -> pl.DataFrame | None:
-        """Return the rows that were added between two versions; None where that is not known.
+    def _join(self, before: State, now: State) -> _Joined | None:
+        """Return what is new and what it concerns; None where that is not known any more."""
+        fresh = self._tables.added(self._keys[0], before.predictions, now.predictions)
+        told = self._tables.added(self._keys[1], before.labels, now.labels)
+        if fresh is None or told is None:
+            return None
+        old = self._places.rows("prediction", told.select(NAMES), now.predictions)
+        old = old.join(fresh, on="prediction_id", how="anti")
+        concerned = pl.concat([each.select(NAMES) for each in (fresh, old, told)])
+        known = self._places.rows("outcome", concerned, now.labels)
+        return _Joined(fresh, old, told, known.join(told, on=_PLACE, how="anti"))
 
-        From the table's own log, in which a compaction says that it changed no data. What is
-        deleted because it is old leaves rows that are not new, and its counts stay.
-        """
-        if before == now:
-            return self._tables.scan(key, now).head(0).collect() if now >= 0 else labels.empty()
-        frames = []
-        for version in range(before + 1, now + 1):
-            commit = self._objects.find(f"{key}/_delta_log/{version:020}.json")
-            if commit is None:
-                return None
-            actions = [json.loads(line) for line in commit.decode("utf-8").splitlines()]
-            if any(each.get("commitInfo", {}).get("operation") == "DELETE" for each in actions):
-                continue
-            for action in actions:
-                added = action.get("add")
-                if added is None or not added.get("dataChange", True):
-                    continue
-                content = self._objects.find(f"{key}/{unquote(added['path'])}")
-                if content is None:
-                    return None
-                frames.append(pl.read_parquet(io.BytesIO(content)))
-        if not frames:
-            return self._tables.scan(key, now).head(0).collect()
-        return pl.concat(frames, how="diagonal_relaxed")
+    def _forget(self, connection: Connection, oldest: int) -> None:
+        """Forget what was counted, but of hours whose predictions have all gone for their age."""
+        own = (counts.c.project == self._project) & OF_OUTCOMES
+        connection.execute(delete(counts).where(own, counts.c.hour >= oldest // HOUR * HOUR))
+        self._places.forget(connection)
 
-    def _changes(
-        self, fresh: pl.DataFrame, told: pl.DataFrame, now: _State, *, is_whole: bool
-    ) -> tuple[dict[Cell, Counts], dict[Cell, Counts]]:
+    def _changes(self, joined: _Joined) -> tuple[dict[Cell, Counts], dict[Cell, Counts]]:
         """Return the counts to take away and to add."""
-        every = self._tables.scan(self._keys[1], now.labels)
-        old = fresh.head(0)
-        if not is_whole and len(told):
-            old = self._touched(told, now.predictions).join(fresh, on="prediction_id", how="anti")
-        known = _of(every, pl.concat([_named(fresh), _named(old)]))
-        earlier = known
-        if len(old):
-            place = ["segment", "offset", "row"]
-            earlier = _of(every.join(told.lazy(), on=place, how="anti"), _named(old))
-        was = earlier.join(old.lazy()).select("prediction_id", TRUTH)
+        known = labels.of(joined.every.lazy())
+        was = labels.of(joined.earlier.lazy()).join(joined.old.lazy())
         moved = (
-            known.join(old.lazy())
-            .join(was.rename({TRUTH: "~was"}), on="prediction_id", how="left")
+            known.join(joined.old.lazy())
+            .join(
+                was.select("prediction_id", pl.col(TRUTH).alias("~was")),
+                on="prediction_id",
+                how="left",
+            )
             .filter(pl.col(TRUTH).ne_missing(pl.col("~was")))
             .collect()
         )
         before = moved.with_columns(pl.col("~was").alias(TRUTH)).drop("~was")
         after = pl.concat(
-            [moved.drop("~was"), known.join(fresh.lazy()).collect()], how="diagonal_relaxed"
+            [moved.drop("~was"), known.join(joined.fresh.lazy()).collect()], how="diagonal_relaxed"
         )
         return self._count(before), self._count(after)
 
-    def _touched(self, told: pl.DataFrame, version: int) -> pl.DataFrame:
-        """Return the predictions that outcomes name, by id or by key."""
-        rows = self._tables.scan(self._keys[0], version)
-        found = [
-            rows.join(told.lazy().select(name).drop_nulls().unique(), on=name, how="semi")
-            for name in ("prediction_id", "key")
-        ]
-        return pl.concat(pl.collect_all(found), how="diagonal").unique("prediction_id")
+    def _unknown(self, joined: _Joined) -> int:
+        """Return how many more ids and keys than before have an outcome and no prediction."""
+        more = 0
+        for name in NAMES:
+            told = joined.every.select(name).drop_nulls().unique()
+            asked = pl.concat([joined.told.select(name), joined.fresh.select(name)])
+            before = joined.earlier.select(name).drop_nulls().unique()
+            told, before = (each.join(asked, on=name, how="semi") for each in (told, before))
+            seen = joined.old.select(name)
+            if name == "key":  # another prediction may have had the key of a new one
+                same = before.join(joined.fresh, on=name, how="semi")[name]
+                seen = pl.concat([seen, self._places.keyed("prediction", same).select(name)])
+            now = pl.concat([seen, joined.fresh.select(name)])
+            more += len(told.join(now, on=name, how="anti"))
+            more -= len(before.join(seen, on=name, how="anti"))
+        return more
 
     def _count(self, rows: pl.DataFrame) -> dict[Cell, Counts]:
         """Count labelled rows of every version by the hour of the event."""
         return realised.count_all(rows, self._reference, self._contract.fairness)
 
 
-def state(connection: Connection, project: str) -> _State:
+def state(connection: Connection, project: str) -> State:
     """Return up to where outcomes are counted: what counts of them were made from."""
     query = select(folded.c.segment, folded.c.offset)
     names = _names(project)
     rows = connection.execute(query.where(folded.c.segment.in_(names)))
     known = {row.segment: row.offset for row in rows}
-    return _State(*(known.get(name, -1) for name in names))
+    return State(**{what: known[name] for name, what in names.items() if name in known})
 
 
-def _names(project: str) -> tuple[str, ...]:
-    return tuple(f"{project}//settled {what}" for what in ("predictions", "labels", "asked"))
+def _names(project: str) -> dict[str, str]:
+    return {f"{project}//settled {each.name}": each.name for each in fields(State)}
 
 
-def _keep(connection: Connection, project: str, state: _State) -> None:
-    for name, offset in zip(_names(project), astuple(state), strict=True):
+def _keep(connection: Connection, project: str, now: State) -> None:
+    for name, what in _names(project).items():
         connection.execute(delete(folded).where(folded.c.segment == name))
-        connection.execute(folded.insert().values(segment=name, offset=offset))
+        connection.execute(folded.insert().values(segment=name, offset=getattr(now, what)))
 
 
-def _digest(contract: Contract) -> int:
-    """Return what tells contracts apart that compare other groups."""
+def _digest(contract: Contract, *, is_here: bool) -> int:
+    """Return what tells contracts apart that compare other groups, and where names are noted."""
     asked = sorted({(rule.by, rule.metric) for rule in contract.fairness})
-    return zlib.crc32(json.dumps([_FORMAT, contract.problem.task, asked]).encode())
+    return zlib.crc32(json.dumps([_FORMAT, contract.problem.task, asked, is_here]).encode())
 
 
-def _named(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(pl.col("prediction_id", "key").cast(pl.String))
-
-
-def _of(told: pl.LazyFrame, predictions: pl.DataFrame) -> Labels:
-    """Return the labels of these predictions, from outcomes as rows."""
-    asked = predictions.lazy()
-    mine = [
-        told.join(asked.select(name).drop_nulls().unique(), on=name, how="semi")
-        for name in ("prediction_id", "key")
-    ]
-    return labels.of(pl.concat(mine).unique(["segment", "offset", "row"]))
+def _corrected(joined: _Joined) -> int:
+    """Return how many more ids and keys than before have outcomes that differ."""
+    more = 0
+    for name in NAMES:
+        for rows, sign in ((joined.every, 1), (joined.earlier, -1)):
+            said = rows.drop_nulls(name).join(joined.told, on=name, how="semi")
+            differing = said.group_by(name).agg(pl.col("label").n_unique())["label"] > 1
+            more += sign * int(differing.sum())
+    return more

@@ -5,6 +5,7 @@ as many outcomes are known as goals are judged on. It is taken out as soon as it
 the version beside it has not, or has less badly: what both suffer from is no fault of the new one.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -14,14 +15,15 @@ import polars as pl
 
 from loopline.contract.metrics import METRICS
 from loopline.contract.schema import Contract
-from loopline.monitoring import fold
+from loopline.monitoring import fold, hours
 from loopline.monitoring.findings import RESOLVED, Finding, Subject
-from loopline.monitoring.labels import TRUTH, Labels
 from loopline.monitoring.survey import Watched
+from loopline.monitoring.windows import HOUR, Window, microseconds
 from loopline.registry import rollout
 from loopline.registry.release import Release
 from loopline.registry.versions import Pause, State
 from loopline.response.rules import DONE, RETRY_AFTER, Action, Decision
+from loopline.store.database import Database
 from loopline.store.ledger import iso
 from loopline.store.tables import Tables
 
@@ -30,6 +32,8 @@ _NOT_ITS_OWN = ("log", "release")
 """Kinds of findings about the server, whichever version answers."""
 _WORSE = 1.1
 """A limit passed by a tenth more than beside it counts as worse: less is the luck of the draw."""
+_AHEAD = 400 * 24
+"""Hours that an event may lie after its prediction."""
 _FEWEST, _CHANCE = 5, 0.001
 """Failed requests that count as more than beside it: at least so many, and unlikely by chance."""
 
@@ -47,7 +51,7 @@ class Progress:
     rows: int
     """Predictions that the version answered since then."""
     labels: int | None
-    """Outcomes known of those since the first step; None where no goal rests on outcomes."""
+    """Outcomes known of events since the first step; None where no goal rests on outcomes."""
     paused: Pause | None
     waits_for: tuple[str, ...]
 
@@ -62,9 +66,9 @@ class Progress:
 def progress(
     contract: Contract,
     tables: Tables,
+    database: Database,
     state: State,
     environment: str,
-    known: Labels,
     now: datetime,
 ) -> Progress | None:
     """Return where the rollout in `environment` is; None where none goes on."""
@@ -77,7 +81,9 @@ def progress(
     needs_labels = bool(contract.fairness) or any(
         not METRICS[goal.metric].service for goal in contract.goals
     )
-    rows, labelled = _seen(contract, tables, (environment, going.version), known, (whole, since))
+    version = (environment, going.version)
+    rows = _answered(contract, tables, version, since)
+    labelled = _known(contract, database, version, whole, now)
     labels = labelled if needs_labels else None
     paused = state.pauses.get(environment)
     waits = []
@@ -104,30 +110,24 @@ def progress(
     )
 
 
-def _seen(
-    contract: Contract,
-    tables: Tables,
-    place: tuple[str, int],
-    known: Labels,
-    moments: tuple[datetime, datetime],
-) -> tuple[int, int]:
-    """Return a version's answers since its step began, and outcomes of those since the rollout."""
+def _answered(contract: Contract, tables: Tables, place: tuple[str, int], since: datetime) -> int:
+    """Return how many answers a version gave since its step began."""
     key = fold.table(contract.project)
     if not tables.exists(key):
-        return 0, 0
-    environment, version = place
-    whole, since = moments
-    rows = tables.scan(key).filter(
-        (pl.col("environment") == environment)
-        & (pl.col("version") == version)
-        & ~pl.col("shadow")
-        & (pl.col("arrival") >= whole)
-    )
-    counted = known.join(rows.select("prediction_id", "key", "arrival")).select(
-        (pl.col("arrival") >= since).sum().alias("rows"), pl.col(TRUTH).count().alias("labels")
-    )
-    found = counted.collect()
-    return int(found["rows"].item()), int(found["labels"].item())
+        return 0
+    mine = (pl.col("environment") == place[0]) & (pl.col("version") == place[1])
+    rows = tables.scan(key).filter(mine & ~pl.col("shadow") & (pl.col("arrival") >= since))
+    return int(rows.select(pl.len()).collect().item())
+
+
+def _known(
+    contract: Contract, database: Database, place: tuple[str, int], whole: datetime, now: datetime
+) -> int:
+    """Return how many outcomes are counted of events since the hour in which the rollout began."""
+    first = microseconds(whole) // HOUR
+    span = Window(first, max(microseconds(now) // HOUR + _AHEAD, first))
+    counted = hours.series(database, contract.project, *place, span, (hours.ANSWERED, ""))
+    return sum(each.total() for each in counted.values() if isinstance(each, Counter))
 
 
 def compare(contract: Contract, own: Watched, beside: Watched, now: datetime) -> Finding:

@@ -23,12 +23,11 @@ from loopline.errors import (
 )
 from loopline.governance import tokens
 from loopline.governance.access import Access
-from loopline.monitoring import fold, goals, labels, pairs, performance
+from loopline.monitoring import goals, pairs, performance
 from loopline.monitoring.channels.base import Channel
 from loopline.monitoring.findings import Finding, Findings
 from loopline.monitoring.fold import Fold, Folded, Waiting
 from loopline.monitoring.held import Estimates
-from loopline.monitoring.labels import Labels
 from loopline.monitoring.reference import Reference, References
 from loopline.monitoring.retention import expire
 from loopline.monitoring.settled import Settling
@@ -116,7 +115,6 @@ class Watch:
             contract,
             self._references,
             workspace.tables,
-            workspace.objects,
             workspace.database,
             compute,
         )
@@ -126,8 +124,6 @@ class Watch:
         self._acting = Acting(contract, registry, retrain, names)
         self._telling = Telling(contract, workspace.ledger, channels)
         self._holder = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._labels: Labels | None = None
-        self._unknown: tuple[tuple[int, int] | None, int] = (None, 0)
         self._expired: datetime | None = None
         self._access = Access(workspace.settings.home)
 
@@ -162,8 +158,8 @@ class Watch:
             notes.append(f"Outcomes that came since the last look are not counted: {error}")
         self._expire(now)
         notes += self._note_tokens(now)
-        known = self._labels = labels.read(self._space.tables, self._project, self._labels)
-        self._note_corrections(known.corrected, now)
+        counted = self._settle.state()
+        self._note_corrections(counted.corrected, now)
         watched: list[Watched] = []
         judged: list[Finding] = []
         serving: dict[str, set[int]] = {}
@@ -191,7 +187,7 @@ class Watch:
         actions = [
             action for one in watched for action in self._respond(one, now, ("rollback", "alert"))
         ]
-        rollouts, taken = self._roll_out(released, watched, known, now)
+        rollouts, taken = self._roll_out(released, watched, now)
         # Before anything is trained, which may take its time; and all of it in one message.
         deliveries = self._telling.tell(now)
         notes += [
@@ -204,8 +200,8 @@ class Watch:
             project=self._project,
             at=iso(now),
             folded=folded,
-            corrected=known.corrected,
-            unknown=self._count_unknown(known),
+            corrected=counted.corrected,
+            unknown=counted.unknown,
             watched=tuple(watched),
             findings=tuple(self._findings.open().values()),
             judged=tuple(judged),
@@ -257,7 +253,6 @@ class Watch:
         self,
         released: Sequence[Release],
         watched: Sequence[Watched],
-        known: Labels,
         now: datetime,
     ) -> tuple[list[Progress], list[Action]]:
         """Take each rollout a step further, or its version out; or say what it waits for."""
@@ -267,7 +262,9 @@ class Watch:
         state = self._space.registry.state()  # a rule may just have rolled back
         for last in released:
             environment = last.environment
-            seen = rollout.progress(contract, self._space.tables, state, environment, known, now)
+            seen = rollout.progress(
+                contract, self._space.tables, self._space.database, state, environment, now
+            )
             if seen is None:
                 continue
             history = state.releases[environment]
@@ -315,7 +312,7 @@ class Watch:
         retention = self._space.contract.data.retention
         if retention is None or (self._expired is not None and now < self._expired + _A_DAY):
             return
-        gone = expire(self._space.tables, self._project, retention, now)
+        gone = expire(self._space.tables, self._space.database, self._project, retention, now)
         self._expired = now
         if gone.predictions or gone.labels:
             self._space.ledger.append(
@@ -346,18 +343,6 @@ class Watch:
         if corrected > known:
             payload = {"corrected": corrected, "new": corrected - known}
             ledger.append("labels.corrected", self._project, payload, now=now, actor=ACTOR)
-
-    def _count_unknown(self, known: Labels) -> int:
-        key = fold.table(self._project)
-        if known.version < 0 or not self._space.tables.exists(key):
-            return len(known.by_id) + len(known.by_key)
-        state = (known.version, self._space.tables.version(key))
-        before, unknown = self._unknown
-        # Predictions only come, so what no outcome lacked it will not lack.
-        if before is None or before[0] != state[0] or (before != state and unknown):
-            unknown = known.unknown(self._space.tables.scan(key))
-        self._unknown = (state, unknown)
-        return unknown
 
     @contextmanager
     def _lease(self) -> Iterator[bool]:

@@ -93,6 +93,16 @@ spans = Table(
 """Counts of six hours, a day or a week: the sum of their hours, once they are over. `start` is in
 microseconds since 1970."""
 
+keyed = Table(
+    "keyed",
+    metadata,
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", BigInteger, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+)
+"""In which hours, since 1970, rows of a table have a business key: `name` is its hash."""
+
 folded = Table(
     "folded",
     metadata,

@@ -5,10 +5,14 @@ append can name a transaction (who, how far): doing it again does nothing, which
 the prediction log exactly once.
 """
 
+import io
+import json
 import random
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 from loopline.errors import StoreError
 from loopline.store.objects import Objects
@@ -32,6 +36,15 @@ log that is compacted nobody asks for yesterday's version."""
 
 class OvertakenError(Exception):
     """Another process is on the way that this append would go: look where it is, and go on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table, and what the table says of it."""
+
+    path: str
+    ranges: Mapping[str, tuple[Any, Any] | None]
+    """Column to its least and greatest value, None where no row has one; absent where unknown."""
 
 
 class Tables:
@@ -147,6 +160,63 @@ class Tables:
     def version(self, key: str) -> int:
         """Return the present version of the table under `key`."""
         return self._open(key).version()
+
+    def parts(self, key: str, version: int | None = None) -> list[Part]:
+        """Return the files of the table under `key`, from its log alone."""
+        import polars as pl
+
+        found = pl.DataFrame(self._open(key, version).get_add_actions(flatten=True))
+        names = [name.removeprefix("min.") for name in found.columns if name.startswith("min.")]
+        parts = []
+        for row in found.iter_rows(named=True):
+            ranges: dict[str, tuple[Any, Any] | None] = {}
+            for name in names:
+                low, high = row[f"min.{name}"], row[f"max.{name}"]
+                if low is not None and high is not None:
+                    ranges[name] = (low, high)
+                elif row[f"null_count.{name}"] == row["num_records"]:
+                    ranges[name] = None
+            parts.append(Part(row["path"], ranges))
+        return parts
+
+    def scan_part(self, key: str, path: str) -> "pl.LazyFrame":
+        """Return one file of the table under `key` lazily.
+
+        Raises:
+            StoreError: it is gone.
+        """
+        import polars as pl
+
+        content = self._objects.find(f"{key}/{unquote(path)}")
+        if content is None:
+            raise StoreError(f"A file of the table {key} is gone: {path}. Look at it again.")
+        return pl.scan_parquet(io.BytesIO(content))
+
+    def added(self, key: str, before: int, now: int) -> "pl.DataFrame | None":
+        """Return the rows that were added between two versions; None where that is not known.
+
+        From the table's own log, in which a compaction says that it changed no data. What is
+        deleted leaves rows that are not new.
+        """
+        import polars as pl
+
+        frames = [self.scan(key, now).head(0).collect()]
+        for version in range(before + 1, now + 1):
+            commit = self._objects.find(f"{key}/_delta_log/{version:020}.json")
+            if commit is None:
+                return None
+            actions = [json.loads(line) for line in commit.decode("utf-8").splitlines()]
+            if any(each.get("commitInfo", {}).get("operation") == "DELETE" for each in actions):
+                continue
+            for action in actions:
+                added = action.get("add")
+                if added is None or not added.get("dataChange", True):
+                    continue
+                content = self._objects.find(f"{key}/{unquote(added['path'])}")
+                if content is None:
+                    return None
+                frames.append(pl.read_parquet(io.BytesIO(content)))
+        return pl.concat(frames, how="diagonal_relaxed")
 
     def transaction(self, app_id: str, key: str) -> int | None:
         """Return how far the application `app_id` is in the table under `key`."""
