@@ -53,7 +53,9 @@ def test_a_project_runs_reports_watches_and_says_where_it_stands(credit_project:
     checks = project.quality(now=NOW)
     assert checks.places == ("source", "features")
     assert not checks.failing
-    assert project._repr_html_().startswith("<h4>credit</h4><table>")
+    shown = project._repr_html_()
+    assert shown.startswith("<h4>credit</h4><table>")
+    assert ">open findings</th>" in shown
 
 
 def test_a_project_is_opened_without_touching_anything(tmp_path: Path) -> None:

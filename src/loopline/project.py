@@ -111,4 +111,7 @@ class Project(Workspace):
     def _repr_html_(self) -> str:
         from loopline.notebooks import table
 
-        return f"<h4>{self.contract.project}</h4>{table(self.status())}"
+        status = self.status()
+        shown = {name: status[name] for name in ("versions", "serving", "next")}
+        shown["open findings"] = len(status["findings"])
+        return f"<h4>{self.contract.project}</h4>{table(shown)}"

@@ -4,7 +4,7 @@ Both take their rows and their words from here, so that they cannot say differen
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loopline.monitoring.quality import Quality
 from loopline.notebooks import rows_table
@@ -42,7 +42,7 @@ class Crossed:
 
     places: tuple[str, ...]
     """A stage's name, and the environment's behind it where several are served."""
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = field(repr=False)
 
     @property
     def rows(self) -> tuple[tuple[str, ...], ...]:

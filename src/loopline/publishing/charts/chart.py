@@ -1,10 +1,15 @@
 """One drawing with its words and its figures, as pages and notebooks show it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from typing import Any
+
+
+_PADDING = {"left": 16, "right": 8, "top": 6, "bottom": 6}
+"""Pixels around a drawing whose letters nobody has measured as wide as a browser draws them."""
+_SAYS = {True: "✓ holds: ", False: "✗ missed: ", None: ""}
 
 
 @dataclass(frozen=True)
@@ -14,10 +19,10 @@ class Chart:
     title: str
     alt: str
     """What it shows, for who cannot see it."""
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] = field(repr=False)
     """Vega-Lite."""
     head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    rows: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     """The figures, beside the drawing."""
     note: str = ""
     holds: bool | None = None
@@ -28,14 +33,16 @@ class Chart:
         """The drawing as it stands, without a script: what a notebook shows, offline too."""
         import vl_convert
 
-        drawn: str = vl_convert.vegalite_to_svg(dict(self.spec), vl_version=vega_lite())
+        drawn: str = vl_convert.vegalite_to_svg(
+            {**self.spec, "padding": _PADDING}, vl_version=vega_lite()
+        )
         return drawn
 
     def _repr_html_(self) -> str:
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return (
             '<div style="background:#fff;color:#1b1f24;padding:.5rem;overflow-x:auto">'
-            f"<h4>{escape(self.title)}</h4>{self.svg}{note}</div>"
+            f"<h4>{_SAYS[self.holds]}{escape(self.title)}</h4>{self.svg}{note}</div>"
         )
 
 
