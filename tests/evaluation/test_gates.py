@@ -88,6 +88,15 @@ def test_without_a_champion_the_baseline_is_the_rival(contract):
     assert gate.passed
     assert gate.kind == "baseline"
     assert "difference of -10.00 AUD (95 % interval -12.00 AUD to -8.00 AUD)" in gate.reason
+    assert gate.reason.endswith("The whole interval is on the good side.")
+
+
+def test_what_a_few_rows_prove_is_said_to_be_little(contract):
+    few = replace(REPORT, rows=3)
+
+    gate = judge(contract, few)["cost_per_prediction better than the baseline (majority)"]
+
+    assert gate.reason.endswith("on the good side. But 3 rows prove little: bring more.")
 
 
 @pytest.mark.parametrize(

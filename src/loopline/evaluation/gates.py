@@ -20,6 +20,7 @@ RELATIONS = {
     "above_baseline_by": "above the baseline by",
 }
 _SLACK = 1e-12
+_FEW_ROWS = 20
 """So that a goal written as a decimal fraction is met by exactly that."""
 
 
@@ -132,6 +133,8 @@ def _rival(report: Report) -> GateResult:
     low, high = found.difference.low, found.difference.high
     if found.better:
         reason += "The whole interval is on the good side."
+        if rows < _FEW_ROWS:  # resampling so few finds hardly another answer
+            reason += f" But {rows:,} rows prove little: bring more."
     elif low == high == 0:
         reason += "They answer alike."
     elif low <= 0 <= high:
