@@ -142,6 +142,19 @@ def test_another_encoding_is_found_in_the_beginning_or_asked_for(tmp_path, monke
     assert rows(said, ["a"])[-1] == {"a": "München"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_text_of_two_or_four_bytes_a_sign_is_read_in_parts(tmp_path, encoding, end):
+    # More than the beginning that is looked at, which is cut between no two bytes of a sign.
+    lines = "\n".join(f"Müller 🚀\t{number}" for number in range(50_000))
+    (tmp_path / "excel.txt").write_bytes(f"Name\tÖre\n{lines}{end}".encode(encoding))
+
+    found = rows(opened("excel.txt", tmp_path), ["Name", "Öre"])
+
+    assert len(found) == 50_000
+    assert found[-1] == {"Name": "Müller 🚀", "Öre": "49999"}
+
+
 def test_a_folder_and_a_glob_are_their_files_by_name(tmp_path):
     for name in ("b.parquet", "a.parquet", "_SUCCESS", ".hidden"):
         pq.write_table(pa.table({"a": [name]}), tmp_path / name)

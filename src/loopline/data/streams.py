@@ -4,6 +4,7 @@ What a file is shows in its first block, unpacked. Values stay texts as they sta
 JSON makes of them; what they mean is decided where they are read.
 """
 
+import codecs
 import gzip
 import io
 import zipfile
@@ -27,6 +28,7 @@ AS_JSON = {b"loopline": b"json"}
 """Marks a column of texts that each hold a value as JSON: it had values of several kinds."""
 
 _HEAD = 1 << 20
+_SAMPLE = 1 << 12
 _BLOCK = 1 << 23
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 _BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, pa.ArrowException)
@@ -72,7 +74,8 @@ def read_layout(file: File, where: Mapping[str, Any]) -> Layout:
                 f"{file.place} holds one JSON array. Write one object per line (JSON lines)."
             )
         return Layout(kind, compression=compression)
-    if len(head) == _HEAD:  # cut where a line ends, so that no sign is cut in two
+    if len(head) == _HEAD and b"\x00" not in head[:_SAMPLE]:
+        # Cut where a line ends, so that no sign is cut in two; UTF-16's are whole as it is.
         head = head[: head.rfind(b"\n") + 1 or len(head)]
     encoding = where.get("encoding") or encoding_of(path, head)
     text, encoding = decoded(path, head, encoding)
@@ -99,18 +102,21 @@ def csv_batches(file: File, layout: Layout, columns: Sequence[str]) -> Iterator[
         null_values=[""],
     )
     parse = csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True)
-    encoding = "utf8" if layout.encoding in {"utf-8", "utf-8-sig", "ascii"} else layout.encoding
+    wide = codecs.lookup(layout.encoding).name.startswith(("utf-16", "utf-32"))
+    is_utf8 = wide or layout.encoding in {"utf-8", "utf-8-sig", "ascii"}
     read = csv.ReadOptions(
         column_names=list(layout.names),
         skip_rows_after_names=1,
         block_size=_BLOCK,
-        encoding=encoding,
+        encoding="utf8" if is_utf8 else layout.encoding,
         use_threads=False,
     )
     row = 0
     with _unpacked(file, layout.compression) as stream:
         try:
-            reader = csv.open_csv(_ended(stream), read, parse, convert)
+            reader = csv.open_csv(
+                _ended(stream, layout.encoding if wide else None), read, parse, convert
+            )
             for batch in reader:
                 row += batch.num_rows
                 yield batch
@@ -207,27 +213,39 @@ def _full(stream: BinaryIO, size: int) -> bytes:
     return bytes(found)
 
 
-def _ended(stream: BinaryIO) -> BinaryIO:
-    """Return `stream` so that it ends with a line's end; a header alone is none without it."""
-    return cast("BinaryIO", io.BufferedReader(_Ended(stream), _BLOCK))
+def _ended(stream: BinaryIO, wide: str | None) -> BinaryIO:
+    """Return `stream` so that it ends with a line's end; a header alone is none without it.
+
+    Where it is in the encoding `wide`, of two or four bytes a sign, it becomes UTF-8.
+    """
+    return cast("BinaryIO", io.BufferedReader(_Ended(stream, wide), _BLOCK))
 
 
 class _Ended(io.RawIOBase):
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, wide: str | None) -> None:
         self._stream = stream
+        self._decoder = None if wide is None else codecs.getincrementaldecoder(wide)()
         self._last = b"\n"
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        chunk = self._stream.read(len(buffer))
+        chunk = self._read(len(buffer))
         if not chunk and self._last != b"\n":
             chunk = b"\n"
         if chunk:
             self._last = chunk[-1:]
         buffer[: len(chunk)] = chunk
         return len(chunk)
+
+    def _read(self, most: int) -> bytes:
+        if self._decoder is None:
+            return self._stream.read(most)
+        while raw := self._stream.read(most // 2):  # two bytes become three at most
+            if text := self._decoder.decode(raw):
+                return text.encode()
+        return self._decoder.decode(b"", final=True).encode()
 
 
 @contextmanager
