@@ -160,6 +160,27 @@ def test_names_are_shown_as_text_and_never_read_by_the_terminal(folder: Path) ->
     assert "[bold]" in done.output
 
 
+def test_a_column_that_is_gone_is_told_and_is_drift(folder: Path) -> None:
+    pl.read_parquet("a.parquet").rename({"c": "d"}).write_csv("renamed.csv")
+
+    done = call("a.parquet", "renamed.csv", "--strict")
+    found = json.loads(call("a.parquet", "renamed.csv", "--json").output)
+
+    assert "It lacks c\nIt adds d\n" in done.output
+    assert done.exit_code == 1
+    assert (found["drifted"], found["lacks"], found["adds"]) == (0, ["c"], ["d"])
+
+
+def test_standard_input_is_a_table(folder: Path) -> None:
+    content = Path("b.csv").read_bytes()
+
+    done = CliRunner().invoke(cli, ["profile", "a.parquet", "-"], input=content)
+
+    assert done.exit_code == 0
+    assert "2 of 2 columns have drifted" in done.output
+    assert call("-", "-").exit_code == 2
+
+
 def test_misuse_is_told_from_refusal(folder: Path) -> None:
     assert call().exit_code == 2
     assert call("a.parquet", "--psi", "-1").exit_code == 2

@@ -364,7 +364,8 @@ def test_profiles_made_apart_are_compared_where_their_grids_allow_it(tmp_path: P
         (["empty.parquet"], r"empty\.parquet has columns \(x\), but no rows"),
         (["empty.csv"], r"empty\.csv has columns \(x\), but no rows"),
         (["twice.parquet"], "has x twice"),
-        (["a.parquet", "other.parquet"], "lacks word and adds more.*--columns x"),
+        (["a.parquet", "nothing.parquet"], r"nothing\.parquet shares no column with a\.parquet"),
+        (["a.parqet"], r"There is no .*a\.parqet\. Did you mean .*a\.parquet"),
         (["a.parquet", "texts.parquet"], "x: the reference has numbers here, and this has texts"),
         (["mixed"], r"2\.parquet does not have the columns of .*1\.parquet: it lacks x and adds y"),
         (["absent.parquet"], "There is no"),
@@ -381,7 +382,7 @@ def test_what_cannot_be_profiled_is_refused_with_what_to_do(
     (tmp_path / "empty.csv").write_text("x\n")
     pq.write_table(pa.table([[1], [2]], names=["x", "x"]), tmp_path / "twice.parquet")
     write(frame()["x", "word"], tmp_path / "a.parquet")
-    write(frame()["x", "word"].rename({"word": "more"}), tmp_path / "other.parquet")
+    write(frame()["x",].rename({"x": "more"}), tmp_path / "nothing.parquet")
     write(frame()["x", "word"].cast({"x": pl.String}), tmp_path / "texts.parquet")
     (tmp_path / "mixed").mkdir()
     write(frame()["x",], tmp_path / "mixed" / "1.parquet")
@@ -523,3 +524,39 @@ def test_a_saved_profile_says_what_it_was_saved_without(tmp_path: Path) -> None:
         profiled(tmp_path, "a.profile", wanted=Wanted(pairs=("x:whole",)))
     with pytest.raises(SourceError, match="without slices by word"):
         profiled(tmp_path, "a.profile", wanted=Wanted(by="word"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "profile"])
+def test_columns_that_one_table_has_not_are_told_and_the_others_compared(
+    tmp_path: Path, kind: str
+) -> None:
+    write(frame(), tmp_path / "a.parquet")
+    write(frame(1).drop("x").rename({"flag": "flagged"}), tmp_path / "b.csv")
+    write(frame(1).drop("x").rename({"flag": "flagged"}), tmp_path / "b.parquet")
+    with (tmp_path / "b.profile").open("wb") as stream:
+        saved.write(profiled(tmp_path, "b.parquet"), stream)
+    wanted = Wanted(pairs=("x:whole", "whole:word"), by="flag", without=("id",))
+
+    first, second = profiled(tmp_path, "a.parquet", f"b.{kind}", wanted=wanted)
+
+    assert (second.lacks, second.adds) == (("x", "flag"), ("flagged",))
+    assert list(second.types) == ["whole", "day", "moment", "word", "half"]
+    assert second.slices == {}
+    if kind != "profile":
+        assert list(second.pairs) == [("whole", "word")]
+    assert {one.column for one in changes(first, second)} == set(second.types)
+
+
+def test_who_waits_hears_how_many_rows_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PIECE_ROWS", 500)
+    heard: list[tuple[int, int | None]] = []
+    write(frame(), tmp_path / "a.parquet")
+    write(frame(), tmp_path / "a.csv")
+
+    profiled(tmp_path, "a.parquet", progress=lambda *said: heard.append(said))
+    assert heard == [(500, ROWS), (1000, ROWS), (1200, ROWS)]
+    heard.clear()
+    profiled(tmp_path, "a.csv", progress=lambda *said: heard.append(said))
+    assert heard[-1] == (ROWS, None)

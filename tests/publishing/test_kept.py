@@ -12,9 +12,12 @@ from loopline.counts.kernel import count_column
 from loopline.errors import LooplineError, SourceError, UnknownVersionError
 from loopline.monitoring import hours
 from loopline.monitoring.hours import INPUT
+from loopline.monitoring.reference import References
 from loopline.monitoring.windows import Window
+from loopline.pipeline.workspace import Workspace
 from loopline.publishing import kept
 from loopline.publishing.described import describe
+from loopline.settings import Settings
 
 
 def test_a_version_is_described_by_the_rows_that_trained_it(trained: Path) -> None:
@@ -65,7 +68,7 @@ def test_what_production_was_asked_is_a_table_and_its_hours_are_rows(
     }  # fmt: skip
     assert found.pairs[0].columns == pair
     assert [table.name for table in again.tables] == ["credit:1", "credit:1 production"]
-    assert [table.profile for table in again.tables][1].columns.keys() >= {"purpose", "probability"}
+    assert again.tables[1].adds == ("probability",)  # an answer is no column of training rows
     for name, column in found.tables[1].profile.columns.items():
         assert again.tables[1].profile.columns[name] == column
     assert again.tables[1].pairs == found.tables[1].pairs
@@ -110,3 +113,33 @@ def test_what_names_no_version_is_refused_with_what_it_could_be(
     pl.DataFrame({"x": [1.0, 2.0]}).write_parquet(tmp_path / "credit:1")
     assert describe("credit:1", root=tmp_path).tables[0].types == {"x": "number"}
     assert saved.is_saved(tmp_path / "credit:1") is False
+
+
+def test_postgresql_gives_the_same_rows(
+    tmp_path: Path, world: Any, day: Any, postgresql: str
+) -> None:
+    other = type(world)(
+        Workspace(
+            world.space.root,
+            Settings.read(
+                world.space.root,
+                {
+                    "LOOPLINE_ACTOR": "ada",
+                    "LOOPLINE_DATABASE": postgresql,
+                    "LOOPLINE_HOME": str(tmp_path / "other"),
+                },
+            ),
+        ),
+        world.rows,
+    )
+    found = []
+    for one in (world, other):
+        one.serve(one.version())
+        one.traffic(1, day(1))
+        one.look(day(2))
+        reference = References(one.space.registry)(1)
+        found.append(list(kept._hourly(one.space, reference, "production")))
+    other.space.database.close()
+
+    assert len(found[0]) == 7  # four inputs, the answer, rows and latency
+    assert found[0] == found[1]

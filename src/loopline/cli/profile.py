@@ -1,7 +1,12 @@
 """`loopline profile`: what any table holds, and how far another has drifted from it."""
 
+import shutil
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
     from loopline.compute.base import Compute
     from loopline.publishing.described import Described
 
+_EVERY_SECONDS = 0.5
 _ROOM = 130
 """Characters of a line, below which a table leaves out what it can."""
 
@@ -19,9 +25,9 @@ _ROOM = 130
 @click.command(
     help="Describe every column of A, and how far B has drifted from it. A and B are files, "
     "folders, globs, Delta tables, object-store URLs, databases' URLs with --query, or profiles "
-    "that --out saved; no project is needed. In a project churn:7 is what that version was made "
-    "from, and churn:7@production what it was asked there. Exits 1 with --strict where a column "
-    "has drifted."
+    "that --out saved; - is standard input. No project is needed. In a project churn:7 is what "
+    "that version was made from, and churn:7@production what it was asked there. Exits 1 with "
+    "--strict where a column has drifted or is gone."
 )
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="[B]", required=False)
@@ -100,18 +106,23 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     from loopline.publishing.described import describe
 
-    found = describe(
-        first,
-        second,
-        query=query,
-        columns=_names(columns),
-        without=_names(without),
-        pairs=_names(pairs),
-        by=by.strip(),
-        psi=psi,
-        multivariate=multivariate,
-        compute=_compute(on, threads),
-    )
+    if first == second == "-":
+        raise click.UsageError("Standard input is one table: name the other by its file.")
+    with ExitStack() as opened:
+        places = [_place(opened, place) for place in (first, second) if place is not None]
+        say = opened.enter_context(_progress(is_shown=sys.stderr.isatty() and not as_json))
+        found = describe(
+            *places,
+            query=query,
+            columns=_names(columns),
+            without=_names(without),
+            pairs=_names(pairs),
+            by=by.strip(),
+            psi=psi,
+            multivariate=multivariate,
+            compute=_compute(on, threads),
+            progress=say,
+        )
     if out is not None:
         found.save(out)
     if page is not None:
@@ -122,6 +133,39 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         _print(found)
     if strict and found.drifted:
         sys.exit(1)
+
+
+def _place(opened: ExitStack, place: str) -> str:
+    """Return where a table lies: standard input becomes a file, for it is read twice."""
+    if place != "-":
+        return place
+    folder = opened.enter_context(TemporaryDirectory(prefix="loopline-"))
+    spooled = Path(folder) / "stdin"
+    with spooled.open("wb") as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+    return str(spooled)
+
+
+@contextmanager
+def _progress(*, is_shown: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Give what writes one line to the terminal, over and over, once it takes its time."""
+    began = last = time.monotonic()
+
+    def say(rows: int, total: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not is_shown or now - last < _EVERY_SECONDS:
+            return
+        last = now
+        of = f" of {total:,} ({rows / total:.0%})" if total else ""
+        rate = rows / max(now - began, 1e-9)
+        click.echo(f"\r\x1b[K{rows:,}{of} rows, {rate:,.0f} a second", nl=False, err=True)
+
+    try:
+        yield say
+    finally:
+        if last != began:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _compute(on: str, threads: int | None) -> "Compute":

@@ -55,6 +55,10 @@ class Profiled:
     new: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By column of a category: values that the reference does not keep by name, the most frequent
     first. What is saved lacks them."""
+    lacks: tuple[str, ...] = ()
+    """Columns of the table that it is held beside, which it has not."""
+    adds: tuple[str, ...] = ()
+    """Its own that the other has not: they are not counted."""
     pairs: Mapping[Pair, PairCounts] = field(default_factory=dict)
     """Two columns together, where that was asked for."""
     by: str = ""

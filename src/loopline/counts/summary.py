@@ -135,7 +135,7 @@ def _summary(column: str, type_: str, counted: ColumnCounts) -> Summary:
 
 
 def changes(reference: Profiled, current: Profiled, limit: float = LIMIT) -> list[Change]:
-    """Compare every column with the reference's, the worst first.
+    """Compare every column that both have with the reference's, the worst first.
 
     Raises:
         CountsError: they were counted on different grids.
@@ -143,6 +143,7 @@ def changes(reference: Profiled, current: Profiled, limit: float = LIMIT) -> lis
     found = [
         _change(column, reference.types[column], counted, current, limit)
         for column, counted in reference.profile.columns.items()
+        if column in current.profile.columns
     ]
     return sorted(found, key=lambda one: (not one.drifted, one.psi_by_chance - one.psi, one.column))
 

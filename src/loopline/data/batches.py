@@ -153,7 +153,9 @@ def open_incoming(source: Any, root: Path, settings: "Settings") -> Incoming:
     try:
         files = [of_path(path) for path in files_of(root / place)] if local else of_url(place)
     except OSError as error:
-        raise SourceError(f"There is no {root / place}.") from error
+        from loopline.data.sources.files import absent
+
+        raise SourceError(absent(root / place)) from error
     stamp = "\n".join(f"{file.place} {file.size} {file.stamp}" for file in files)
     return Incoming(tuple(_file(file, where) for file in files), stamp)
 

@@ -101,6 +101,11 @@ class Counted:
     is_sliced_whole: bool = True
     """Whether every value has its slice."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows the part has."""
+        return next(iter(self.columns.values())).rows
+
 
 @dataclass(frozen=True)
 class Slicing:

@@ -7,7 +7,7 @@ concluded from its first rows. The same rows have the same profile in whatever k
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -40,6 +40,7 @@ _AS_READ: Mapping[Type, str] = {"integer": "number", "category": "text"}
 """A column that begins with whole numbers may go on with others; texts stay as they stand, and the
 first ones decide whether they are a category."""
 _TRUTHS = {"true", "false"}
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Wanted:
                 f"{where} has no column {', '.join(absent)}. It has {', '.join(names)}."
             )
         return [name for name in self.only or names if name not in self.without]
+
+    def some(self, names: Sequence[str]) -> list[str]:
+        """Return which of `names` are wanted, whether or not all that are wanted are there."""
+        return [
+            name
+            for name in names
+            if (not self.only or name in self.only) and name not in self.without
+        ]
 
     def together(self, names: Sequence[str], where: str) -> list[Pair]:
         """Return which of the columns `names` are counted together.
@@ -110,11 +119,13 @@ def profile_all(
     query: str | None = None,
     wanted: Wanted | None = None,
     compute: "Compute | None" = None,
+    progress: Progress = lambda *_: None,
 ) -> list[Profiled]:
     """Profile one table, or two and the second as the first; either may be profiled already.
 
     A saved profile of two tables gives both, where it stands alone. `compute` counts, and by
-    default threads of this process do; the integers are the same wherever it is.
+    default threads of this process do; the integers are the same wherever it is. `progress` hears
+    of each table how many rows are counted, and of how many where that is known.
 
     Raises:
         SourceError: one is not there, cannot be read, or has no rows, other columns than the first
@@ -126,27 +137,26 @@ def profile_all(
     for place in places:
         like = found[0] if found else None
         if isinstance(place, Profiled):
-            found.append(_kept(_only(place, chosen), place.name, like))
+            found.append(_kept(place, chosen, like))
             continue
         path = root / place
         if is_remote(place) or not saved.is_saved(path):
             incoming = _incoming(place, root, query)
-            found.append(profile(place, incoming, on, like=like, wanted=chosen))
+            found.append(profile(place, incoming, on, like=like, wanted=chosen, progress=progress))
             continue
-        kept = [_only(table, chosen) for table in saved.read(path)]
-        if len(places) == 1:
-            found += kept
-        else:
-            found.append(_kept(kept[0], place, like))
+        kept = saved.read(path)
+        for table in kept if len(places) == 1 else kept[:1]:
+            found.append(_kept(table, chosen, found[0] if found else None))
     return found
 
 
-def _kept(table: Profiled, place: str, like: Profiled | None) -> Profiled:
+def _kept(table: Profiled, wanted: Wanted, like: Profiled | None) -> Profiled:
     """Return a table that was counted before, beside the first one where that is another."""
     if like is None:
-        return table
-    _check_columns(place, list(table.profile.columns), like)
-    return regrid(table, like)
+        return _only(table, wanted)
+    mine = wanted.some(list(table.profile.columns))
+    shared = _part(like, _shared(table.name, mine, like))
+    return replace(regrid(table, shared), **_apart(mine, like))
 
 
 def _incoming(place: str, root: Path, query: str | None) -> Incoming:
@@ -176,18 +186,19 @@ def told_apart(
     """
     from loopline.data.multivariate import apart, sample
 
-    samples = []
+    shared = [name for name in found[0].types if all(name in each.types for each in found)]
+    samples, like = [], _part(found[0], shared)
     for place, counted in zip(places, found, strict=True):
         if not is_remote(place) and saved.is_saved(root / place):
             raise SourceError(
                 f"{place} is a saved profile: its columns' counts, and no rows to tell apart by "
                 "all columns together. Name its data, or leave out --multivariate."
             )
-        wanted = Wanted(only=tuple(found[0].types))
+        wanted = Wanted(only=tuple(like.types))
         opened = partial(_again, place, root, query, wanted)
-        work = _prepare(_open(place, _incoming(place, root, query), None, wanted), found[0])
+        work = _prepare(_open(place, _incoming(place, root, query), None, wanted), like)
         samples.append(sample(work, opened, counted.rows, compute or Threads()))
-    return apart(found[0], *samples)
+    return apart(like, *samples)
 
 
 def _again(place: str, root: Path, query: str | None, wanted: Wanted) -> Iterator[Part]:
@@ -203,6 +214,7 @@ def regrid(table: Profiled, like: Profiled) -> Profiled:
     Raises:
         CountsError: they cannot be; the columns are named.
     """
+    table = _part(table, list(like.types))
     counts = {
         column: _on_grid(table.profile.columns[column], reference)
         for column, reference in like.profile.columns.items()
@@ -266,12 +278,17 @@ def _only(table: Profiled, wanted: Wanted) -> Profiled:
             f"{table.name} was saved without slices by {wanted.by}. Make it again from its data, "
             f"with --by {wanted.by}"
         )
-    together = asked or [pair for pair in table.pairs if set(pair) <= set(names)]
+    found = _part(table, names)
+    return replace(found, pairs={pair: table.pairs[pair] for pair in asked}) if asked else found
+
+
+def _part(table: Profiled, names: Sequence[str]) -> Profiled:
+    """Return a table's counts of these columns alone."""
     return replace(
         table,
         types={name: table.types[name] for name in names},
         profile=_of(table.profile, names),
-        pairs={pair: table.pairs[pair] for pair in together},
+        pairs={pair: each for pair, each in table.pairs.items() if set(pair) <= set(names)},
         by=table.by if table.by in names else "",
         slices={name: _of(each, names) for name, each in table.slices.items() if table.by in names},
     )
@@ -288,6 +305,7 @@ def profile(
     *,
     like: Profiled | None = None,
     wanted: Wanted | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Profiled:
     """Count a table; with `like` in the same way as that one, and its columns alone.
 
@@ -299,8 +317,11 @@ def profile(
     table = _open(name, incoming, like, chosen)
     work = _prepare(table, like, chosen)
     sums = _Sums(work.slicing)
+    rows = 0
     for counted in compute.map(work, chain([table.first], table.parts)):
         sums.add(counted)
+        rows += counted.rows
+        progress(rows, incoming.rows)
     total = sums.columns()
     types = {column: _type(column, draft, table, work) for column, draft in total.items()}
     kept = None if like is None else like.profile.columns
@@ -318,6 +339,7 @@ def profile(
         pairs={pair: pairs.total(parts) for pair, parts in sums.pairs.items()},
         by="" if work.slicing is None else work.slicing.column,
         slices=sums.slices(counts),
+        **({} if like is None else _apart(chosen.some(table.schema.names), like)),
     )
 
 
@@ -396,10 +418,10 @@ def _open(name: str, incoming: Incoming, like: Profiled | None, wanted: Wanted) 
     twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
     if twice:
         raise SourceError(f"{name} has {', '.join(twice)} twice. Give each its own name.")
-    names = wanted.of(schema.names, name)
-    if like is not None:
-        _check_columns(name, names, like)
-        names = list(like.profile.columns)
+    if like is None:
+        names = wanted.of(schema.names, name)
+    else:
+        names = _shared(name, wanted.some(schema.names), like)
     if not names:
         raise SourceError(f"{name} has no column to profile.")
     _check_countable(name, [schema.field(column) for column in names])
@@ -421,12 +443,13 @@ def _parts(sources: Sequence[Source], names: Sequence[str]) -> Iterator[Part]:
 def _prepare(table: _Table, like: Profiled | None, wanted: Wanted | None = None) -> Counting:
     """Fix how each column is counted, by `like` or by the first rows."""
     reading = None
+    if like is not None:
+        like = _part(like, table.names)
     if table.first.is_loose:
         reading = _reading(table, like)
     if like is not None:
         grids = {
-            name: Grid.of(like.types[name], counted)
-            for name, counted in like.profile.columns.items()
+            name: Grid.of(like.types[name], like.profile.columns[name]) for name in table.names
         }
         return Counting(
             grids,
@@ -549,18 +572,31 @@ def _check_alike(first: Source, other: Source) -> None:
         )
 
 
-def _check_columns(name: str, names: Sequence[str], like: Profiled) -> None:
-    expected = list(like.profile.columns)
-    lacks = [column for column in expected if column not in names]
-    adds = [column for column in names if column not in expected]
-    if lacks or adds:
-        both = [column for column in expected if column in names]
-        said = [f"lacks {', '.join(lacks)}"] * bool(lacks)
-        said += [f"adds {', '.join(adds)}"] * bool(adds)
-        hint = f"Compare what both have: --columns {','.join(both)}" if both else "They share none."
-        raise SourceError(
-            f"{name} does not have the columns of {like.name}: it {' and '.join(said)}. {hint}"
+def _shared(name: str, names: Sequence[str], like: Profiled) -> list[str]:
+    """Return the columns that a table has in common with the one it is held beside.
+
+    Raises:
+        SourceError: there are none.
+    """
+    both = [column for column in like.profile.columns if column in names]
+    if not both:
+        shown = (
+            ", ".join(f"{each:.40}" for each in list(some)[:8]) for some in (names, like.types)
         )
+        has, had = shown
+        raise SourceError(
+            f"{name} shares no column with {like.name}: it has {has}, and that {had}. Compare "
+            "tables that hold the same, or rename the columns of one."
+        )
+    return both
+
+
+def _apart(names: Sequence[str], like: Profiled) -> dict[str, Any]:
+    """Return what a table lacks of another's columns, and what it adds to them."""
+    return {
+        "lacks": tuple(column for column in like.profile.columns if column not in names),
+        "adds": tuple(column for column in names if column not in like.profile.columns),
+    }
 
 
 def _check_countable(name: str, fields: Sequence[pa.Field]) -> None:

@@ -14,7 +14,7 @@ from loopline.counts import saved, summary
 from loopline.counts.saved import Profiled
 from loopline.counts.summary import Change, Part, Summary, Together
 from loopline.data.multivariate import Apart
-from loopline.data.profiling import Wanted, profile_all, told_apart
+from loopline.data.profiling import Progress, Wanted, profile_all, told_apart
 from loopline.errors import SourceError
 from loopline.publishing import profile, sheets
 from loopline.publishing.charts.chart import Charts
@@ -67,7 +67,9 @@ class Described:
 
     @property
     def drifted(self) -> bool:
-        """Whether a column has drifted, a pair has moved, or the rows are told apart."""
+        """Whether a column has drifted or is gone, a pair has moved, or rows are told apart."""
+        if self._second is not None and self._second.lacks:
+            return True
         apart = self.multivariate is not None and self.multivariate.drifted
         return (
             apart
@@ -85,7 +87,8 @@ class Described:
         first = self.tables[0]
         found = [
             (
-                f"{first.name}: {first.rows:,} rows, {len(first.types)} columns",
+                f"{first.name}: {_counted(first.rows, 'row')}, "
+                f"{_counted(len(first.types), 'column')}",
                 sheets.columns(self.columns[0]),
             )
         ]
@@ -93,9 +96,14 @@ class Described:
         if is_compared:
             second, number = self.tables[1], sum(one.drifted for one in self.changes)
             told = (
-                f"{second.name}: {second.rows:,} rows; {number} of {len(self.changes)} columns "
-                f"have drifted (PSI above {self.psi:g}, beyond chance)"
+                f"{second.name}: {_counted(second.rows, 'row')}; {number} of "
+                f"{_counted(len(self.changes), 'column')} have drifted (PSI above {self.psi:g}, "
+                "beyond chance)"
             )
+            if second.lacks:
+                told += f"\nIt lacks {', '.join(second.lacks)}"
+            if second.adds:
+                told += f"\nIt adds {', '.join(second.adds)}"
             found.append((told, sheets.changes(self.changes)))
         if self.pairs:
             told = "Columns together"
@@ -142,6 +150,7 @@ class Described:
         if len(self.tables) > 1:
             drifted = sum(one.drifted for one in self.changes)
             said |= {"psi_limit": self.psi, "drifted": drifted, "drift": self.changes}
+            said |= {"lacks": self.tables[1].lacks, "adds": self.tables[1].adds}
         if self.pairs:
             said["pairs"] = self.pairs
         if self.tables[0].by and len(self.tables) > 1:
@@ -204,13 +213,15 @@ def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
     multivariate: bool = False,
     compute: "Compute | None" = None,
     root: Path | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Described:
     """Describe a table, and how far a second has drifted from it.
 
     Both are files, folders, globs, Delta tables, URLs, profiles that were saved, or versions of the
     project that `root` (by default the working directory) lies in: `churn:7` is what it was made
     from, `churn:7@production` what it was asked there. `pairs` are columns to be counted together,
-    as `("a", "b")` or `"a:b"`; `by` cuts the rows into slices.
+    as `("a", "b")` or `"a:b"`; `by` cuts the rows into slices. `progress` hears how many rows are
+    counted, and of how many where that is known.
 
     Raises:
         LooplineError: one cannot be read or counted, or both do not fit each other.
@@ -229,7 +240,7 @@ def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
             "data, or leave out --multivariate."
         )
     given = [place if one is None else one.table for place, one in zip(places, kept, strict=True)]
-    found = tuple(profile_all(given, here, query, wanted, compute))
+    found = tuple(profile_all(given, here, query, wanted, compute, progress))
     apart = told_apart(places, here, found, query, compute) if multivariate else None
     return Described(found, psi, apart, kept)
 
@@ -240,6 +251,10 @@ def _shared(kept: Sequence[Kept | None]) -> tuple[str, ...]:
     if len(kept) == 1 or not tables:
         return ()
     return tuple(name for name in tables[0] if all(name in names for names in tables))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _draft(place: Path) -> Path:

@@ -32,7 +32,8 @@ _OTHERS = {
     b"\x89HDF": "an HDF5 file", b"SQLite format 3\x00": "an SQLite database", b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an old office document", b"\x80\x04\x95": "a pickle, which is not opened",
     b"\x80\x05\x95": "a pickle, which is not opened", b"<!DOCTYPE": "a web page",
-    b"<html": "a web page", b"<?xml": "XML",
+    b"<html": "a web page", b"<?xml": "XML", b"\x89PNG": "an image", b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image", b"\x7fELF": "a program",
 }  # fmt: skip
 """How files begin that are brought by mistake, and what they are."""
 
@@ -89,7 +90,7 @@ def _read_all(path: Path, where: Mapping[str, Any]) -> tuple[pl.DataFrame, FileF
     try:
         files = files_of(path)
     except OSError as error:
-        raise SourceError(_absent(path)) from error
+        raise SourceError(absent(path)) from error
     frames, formats = zip(*(_read(file, where) for file in files), strict=True)
     for file, frame in zip(files, frames, strict=True):
         check_names(frame.columns, str(file))
@@ -186,7 +187,8 @@ def _bad_json(file: Path, content: bytes, error: Exception) -> str:
     return f"{file} cannot be read as JSON lines: {error}"
 
 
-def _absent(path: Path) -> str:
+def absent(path: Path) -> str:
+    """Return that a file is not there, and which one may be meant."""
     folder = path.parent
     if not folder.is_dir():
         return f"There is no {path}, and no folder {folder} either."
