@@ -42,7 +42,7 @@ from loopline.serving.metrics import Metrics
 from loopline.serving.models import load
 from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
-from loopline.serving.transport import protocol, unused
+from loopline.serving.transport import Connection
 from loopline.settings import Settings
 from loopline.store.objects import Objects
 
@@ -391,9 +391,9 @@ def live(serve: Any) -> Iterator[Callable[..., Live]]:
             client = serve(trained, **options)
             intake = Intake(app=client.app)
             config = uvicorn.Config(
-                unused,
+                lambda scope, receive, send: None,  # never asked
                 interface="asgi3",
-                http=protocol(intake),
+                http=lambda server_state, **_: Connection(intake, server_state),
                 port=0,
                 lifespan="off",
                 log_config=None,

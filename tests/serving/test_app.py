@@ -9,9 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from loopline import errors
 from loopline.errors import LooplineError, ServingError
+from loopline.governance.access import Access
 from loopline.serving import reading
 from loopline.serving.app import ROUTES, STATUS
-from loopline.serving.guard import Permission
+from loopline.serving.guard import Guard, Permission
+from loopline.serving.reading import RefusedError
 from loopline.serving.routes import Route
 
 MODEL = "/v2/models/flight-delays"
@@ -272,3 +274,41 @@ def test_the_page_is_self_contained_and_escapes_every_name(serve, late):
     assert b"https://" not in page.body
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_who_sends_a_known_head_is_looked_at_again_and_answered_the_same(serve, late, tensors):
+    client = serve(late, token="correct horse battery")
+    path = "/v2/models/flight-delays/infer"
+    body = json.dumps({"inputs": tensors(late, late.records[:1])}).encode()
+    scope = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"",
+        "headers": [
+            (b"authorization", b"Bearer correct horse battery"),
+            (b"content-length", b"%d" % len(body)),
+        ],
+    }  # fmt: skip
+    asked = client.app.asked(scope)
+    assert (asked.method, asked.path, asked.size) == ("POST", path, len(body))
+
+    def again(body: bytes) -> tuple[int, bytes]:
+        reply = client.runner.run(client.app.again(asked, body, ("10.0.0.1", 5)))
+        return reply.status, reply.body
+
+    def parts(answer: bytes) -> list[dict[str, object]]:
+        return json.loads(answer)["outputs"]
+
+    usual = client.post(path, body, authorization="Bearer correct horse battery")
+    status, answer = again(body)
+    assert (status, parts(answer)) == (200, parts(usual.body))
+    status, answer = again(b"{}")
+    assert status == 400
+    assert answer.startswith(b'{"error":"This is no inference request')
+    client.app.guard = Guard(Access(client.log_folder, "another token than that"), needs_token=True)
+    assert again(body)[0] == 401
+    requests, route = client.path.metrics.requests, "/v2/models/{model}/infer"
+    assert [requests[route, s] for s in (200, 400, 401)] == [2, 1, 1]
+
+
+def test_a_head_that_asks_for_nothing_that_there_is_is_refused(serve, late):
+    with pytest.raises(RefusedError, match="There is nothing under this path"):
+        serve(late).app.asked({"method": "GET", "path": "/x", "headers": [(b"host", b"localhost")]})

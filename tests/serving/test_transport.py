@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvicorn
 from uvicorn.server import ServerState
 
 from loopline.serving.limits import Intake, Limits
 from loopline.serving.routes import Reply
-from loopline.serving.transport import BoundedHttp, protocol, unused
+from loopline.serving.transport import Connection
 
 Story = Callable[[int, Intake], Awaitable[Any]]
 
@@ -24,7 +25,20 @@ class App:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
-        self.asked: list[str] = []
+        self.paths: list[str] = []
+        self.again_paths: list[str] = []
+        """Of those, what was asked by a head that was known."""
+
+    def asked(self, scope: Any) -> Any:
+        size = int(dict(scope["headers"]).get(b"content-length", b"0"))
+        return SimpleNamespace(method=scope["method"], path=scope["path"], size=size)
+
+    async def again(self, asked: Any, body: bytes, client: Any) -> Reply | None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        self.again_paths.append(asked.path)
+        return await self.reply({"path": asked.path}, receive)
 
     async def reply(self, scope: Any, receive: Any) -> Reply | None:
         body, more = b"", True
@@ -34,11 +48,13 @@ class App:
                 return None
             body += message["body"]
             more = message["more_body"]
-        self.asked.append(scope["path"])
+        self.paths.append(scope["path"])
         if scope["path"] == "/broken":
             raise ValueError("a fault of ours")
         if scope["path"] != "/ready":
             await self.gate.wait()
+        if scope["path"] == "/refused":
+            return Reply(403, b"no")
         return Reply(200, b"x" * 20_000_000 if scope["path"] == "/large" else b"%d" % len(body))
 
 
@@ -46,15 +62,9 @@ class App:
 async def serving(**limits: Any) -> AsyncIterator[tuple[int, Intake, App]]:
     intake, app = Intake(Limits(**limits), ready=["/ready"], spared=["/ready", "/live"]), App()
     intake.app, intake.live = app, ["/live"]
-    config = uvicorn.Config(unused, interface="asgi3", lifespan="off", log_config=None, ws="none")
-    config.load()
     state = ServerState()
-    make = protocol(intake)
-
-    def connect() -> BoundedHttp:
-        return make(config=config, server_state=state, app_state={})
-
-    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(intake, state), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1], intake, app
     finally:
@@ -174,7 +184,7 @@ def test_who_waits_to_send_its_body_hears_that_it_may_also_behind_another_reques
             b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
         )
         caller.send(expects)
-        await until(lambda: len(app.asked) == 1)
+        await until(lambda: len(app.paths) == 1)
         app.gate.set()
         assert (await caller.answer())[2] == b"0"
         assert await caller.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -201,7 +211,7 @@ def test_a_request_that_waits_and_is_given_up_closes_its_connection() -> None:
         caller = await Caller.at(port)
         app.gate.clear()
         caller.ask("/a")
-        await until(lambda: len(app.asked) == 1)
+        await until(lambda: len(app.paths) == 1)
         [connection] = intake.connections
         await until(lambda: bool(connection.tasks))
         for task in connection.tasks:
@@ -259,7 +269,7 @@ def test_a_body_that_drips_is_cut_off_and_one_that_comes_in_time_is_not() -> Non
         brisk.send(b"bcd")
         assert (await brisk.answer())[2] == b"4"
         assert await slow.rest() == b""
-        assert app.asked == ["/"]
+        assert app.paths == ["/"]
 
     told(story, head_seconds=0.1, body_seconds=0.4)
 
@@ -291,7 +301,7 @@ def test_a_head_that_is_too_large_is_refused(bomb: bytes) -> None:
         caller = await Caller.at(port)
         caller.send(bomb)
         answer = await caller.rest()
-        assert app.asked == []
+        assert app.paths == []
         return answer
 
     assert told(story).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
@@ -328,7 +338,7 @@ def test_who_stops_in_the_middle_is_let_go() -> None:
         caller.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na")
         caller.writer.write_eof()
         rest = await caller.rest()
-        assert app.asked == []
+        assert app.paths == []
         return rest
 
     assert told(story) == b""
@@ -407,7 +417,7 @@ def test_requests_sent_ahead_are_answered_in_order_or_not_at_all() -> None:
         caller = await Caller.at(port)
         for number in range(6):
             caller.ask("/a", b"x" * number)
-        await until(lambda: len(app.asked) == 1)
+        await until(lambda: len(app.paths) == 1)
         app.gate.set()
         answers = await caller.rest()
         # What waits behind the first counts too, so the second finds the server full.
@@ -524,7 +534,7 @@ def test_a_caller_that_goes_away_takes_nothing_with_it(resets: bool) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         caller.writer.transport.abort()
         if not resets:  # it may still be reading, for all that can be seen
-            await until(lambda: app.asked == ["/a"])
+            await until(lambda: app.paths == ["/a"])
             app.gate.set()
         await until(lambda: intake.in_flight == 0 and intake.bodies_bytes == 0)
 
@@ -582,5 +592,168 @@ def test_one_that_ends_is_not_ready_and_has_each_caller_connect_anew() -> None:
         status, headers, body = await caller.answer()
         assert (status, headers["connection"], body) == (200, "close", b"3")
         assert await caller.rest() == b""
+
+    told(story)
+
+
+def test_a_head_that_comes_again_is_not_parsed_again_and_answered_the_same() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller, other = await Caller.at(port), await Caller.at(port)
+        for number in range(4):
+            caller.ask("/a", b"x" * 5000)
+            assert (await caller.answer())[2] == b"5000"
+            assert app.again_paths == ["/a"] * max(0, number - 1)
+        app.gate.clear()
+        other.ask("/a", b"y" * 5000)  # on any connection
+        await until(lambda: len(app.again_paths) == 3)
+        assert (intake.in_flight, intake.bodies_bytes) == (2, 5000)
+        app.gate.set()
+        assert (await other.answer())[2] == b"5000"
+
+    told(story)
+
+
+def known(port: int) -> Awaitable[Caller]:
+    async def taught() -> Caller:
+        caller = await Caller.at(port)
+        for method in ("POST", "HEAD"):
+            for _ in range(2):
+                caller.ask("/a", b"abc", method=method)
+                await caller.reader.readuntil(b"\r\n\r\n")
+                if method == "POST":
+                    assert await caller.reader.readexactly(1) == b"3"
+        return caller
+
+    return taught()
+
+
+HEAD = b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+
+
+def test_what_only_begins_as_a_known_request_is_parsed() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await known(port)
+        assert HEAD in intake.heads
+        caller.send(HEAD + b"ab")
+        await until(lambda: intake.bodies_bytes == 2)
+        caller.send(b"c")
+        assert (await caller.answer())[2] == b"3"
+        caller.send(HEAD + b"abc" + HEAD + b"de")
+        assert (await caller.answer())[2] == b"3"
+        caller.send(b"f" + HEAD[:9])
+        assert (await caller.answer())[2] == b"3"
+        caller.send(HEAD[9:] + b"ghi")
+        assert (await caller.answer())[2] == b"3"
+        assert app.again_paths == []
+        caller.send(HEAD + b"jkl")
+        assert (await caller.answer())[2] == b"3"
+        assert app.again_paths == ["/a"]
+
+    told(story)
+
+
+def test_a_known_head_asks_for_no_body_where_it_asked_for_none() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await known(port)
+        caller.ask("/a", b"abc", method="HEAD")
+        head = await caller.reader.readuntil(b"\r\n\r\n")
+        assert app.again_paths == ["/a"]
+        assert b"content-length: 1\r\n" in head
+        caller.writer.write_eof()
+        return await caller.rest()
+
+    assert told(story) == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/refused", "X-A: b"),
+        ("/a", "Connection: close"),
+        ("/a", "Expect: 100-continue"),
+        ("/a", "Upgrade: h2c"),
+        ("/a", f"X-A: {'b' * 5000}"),
+    ],
+)
+def test_what_is_refused_or_says_more_than_its_body_is_not_remembered(
+    path: str, header: str
+) -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        for _ in range(3):
+            if header == "Connection: close":
+                caller = await Caller.at(port)
+            caller.ask(path, b"abc", header)
+            if header.startswith("Expect"):
+                await caller.reader.readuntil(b"\r\n\r\n")
+            await caller.answer()
+        assert len(app.paths) == 3
+        assert intake.heads == {}
+
+    told(story)
+
+
+def test_a_head_that_comes_once_is_forgotten_and_not_many_are_kept() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        for number in range(300):
+            for _ in range(1 + (number > 10)):
+                caller.ask("/a", b"", f"X-Trace: {number}")
+                await caller.answer()
+            if number == 10:
+                assert intake.heads == {}
+        assert 0 < len(intake.heads) <= 256
+
+    told(story)
+
+
+def test_past_the_bound_a_known_head_is_told_to_come_back_and_a_server_that_ends_says_so() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller, inside = await known(port), await Caller.at(port)
+        app.gate.clear()
+        inside.ask("/b")
+        await until(lambda: intake.in_flight == 1)
+        caller.send(HEAD + b"abc")
+        assert (await caller.answer())[0] == 429
+        app.gate.set()
+        await inside.answer()
+        intake.is_draining = True
+        caller.send(HEAD + b"abc")
+        status, headers, _ = await caller.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert app.again_paths == []
+
+    told(story, in_flight=1, pause_seconds=0.01)
+
+
+def test_however_requests_are_cut_into_pieces_the_answers_are_the_same() -> None:
+    chance = random.Random(7)
+    requests = [
+        HEAD + b"abc",
+        b"GET /b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"\r\n" + HEAD + b"abc",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 63\r\n\r\n" + HEAD + b"abc" + b"d" * 4,
+    ]
+    assert len(HEAD) == 56  # so that the last one's body holds a whole request that is known
+    answers = [b"3", b"0", b"2", b"3", b"63"]
+
+    async def story(port: int, intake: Intake, app: App) -> None:
+        await known(port)
+        for _ in range(120):
+            caller = await Caller.at(port)
+            picked = chance.choices(range(len(requests)), k=chance.randint(1, 6))
+            stream = b"".join(requests[which] for which in picked)
+            while stream:
+                whole = chance.random() < 0.5
+                size = len(HEAD) + 3 if whole else chance.randint(1, len(stream))
+                caller.send(stream[:size])
+                stream = stream[size:]
+                await asyncio.sleep(0)
+                if chance.random() < 0.3:
+                    await asyncio.sleep(0.001)
+            assert [(await caller.answer())[2] for _ in picked] == [answers[at] for at in picked]
+            caller.writer.close()
+        assert app.again_paths
 
     told(story)

@@ -7,7 +7,7 @@ are those that are Loopline's own.
 
 import logging
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +15,10 @@ import msgspec
 from loopline import errors, plugins
 from loopline.errors import LooplineError
 from loopline.serving import dialects, metrics, openapi, reasons
-from loopline.serving.dialects.base import JSON
+from loopline.serving.dialects.base import JSON, Content
 from loopline.serving.guard import Guard, Permission
 from loopline.serving.path import Answer, Path
 from loopline.serving.reading import (
-    NO_CONTENT,
     GoneError,
     NotAdmittedError,
     Receive,
@@ -125,7 +124,28 @@ ROUTES: tuple[Route, ...] = (
 )
 """Every route that there may be; the environment decides about some of them."""
 
-Scope = MutableMapping[str, Any]
+Scope = Mapping[str, Any]
+
+
+Client = Sequence[Any] | None
+"""Address and port of who asks, as far as they are known."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request asks for, as far as its head says it."""
+
+    method: str
+    path: str
+    size: int
+    """Bytes of the body, by the head."""
+    headers: Mapping[bytes, bytes]
+    place: Place
+    version: int | None
+    name: str | None
+    """What stands in the path at `{name}`."""
+    content: Content
+    key: str | None
+    """What keeps the caller on one version."""
 
 
 class App:
@@ -158,56 +178,62 @@ class App:
         `scope` and `receive` are ASGI's.
         """
         started = time.perf_counter_ns()
-        method, path = scope["method"], scope["path"]
         place: Place | None = None
         try:
             headers = by_name(scope["headers"])
-            place, version, name = self._table.exact(method, path), None, None
-            if place is None:
-                place, version, name = self._search(scope, headers)
-            self.admit(place.route.permission, headers, scope)
-            explain = _explain(scope, headers)
-            reply = await self._answered(place, version, name, headers, receive, explain)
+            place, version, name = self._place(scope, headers)
+            self.admit(place.route.permission, headers, scope.get("client"))
+            asked = _asked(scope, headers, place, version, name)
+            body = await read_body(headers, receive) if place.takes else b""
+            reply = await self._answered(asked, body)
         except GoneError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
-            reply = self._failed(error, place, path)
-            if place is not None and place.predicts:
-                self.count_failure(error, reply.status, started)
+            reply = self._failed(error, place, scope["path"], started)
         self.count("other" if place is None else place.route.path, reply.status)
         return reply
 
-    async def _answered(
-        self,
-        place: Place,
-        version: int | None,
-        name: str | None,
-        headers: Mapping[bytes, bytes],
-        receive: Receive,
-        explain: int,
-    ) -> Reply:
-        body, content, speaker = b"", NO_CONTENT, place.default
-        if place.takes:
-            content = read_content(headers, place.takes)
-            if explain:
-                content = msgspec.structs.replace(content, explain=explain)
-            body = await read_body(headers, receive)
-            speaker = place.speaker(content.type, body)
+    def asked(self, scope: Scope) -> Asked:
+        """Return what a head asks for, whoever sends it; `reply` has answered it.
+
+        Raises:
+            RefusedError: nothing that there is.
+        """
+        headers = by_name(scope["headers"])
+        return _asked(scope, headers, *self._place(scope, headers))
+
+    async def again(self, asked: Asked, body: bytes, client: Client) -> Reply:
+        """Return what `reply` would, for a head that is known, and its body.
+
+        Who asks is looked at again: a token may be gone, or past its rate.
+        """
+        started = time.perf_counter_ns()
+        place = asked.place
+        try:
+            self.admit(place.route.permission, asked.headers, client)
+            reply = await self._answered(asked, body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this caller gets an answer
+            reply = self._failed(error, place, asked.path, started)
+        self.count(place.route.path, reply.status)
+        return reply
+
+    async def _answered(self, asked: Asked, body: bytes) -> Reply:
+        place, content, version = asked.place, asked.content, asked.version
+        speaker = place.speaker(content.type, body) if place.takes else place.default
         does = speaker.route.does
         if does is not None:
-            content = content if place.takes else accepted(headers)
-            return await does(self.host, Request(body, content, version, name))
+            return await does(self.host, Request(body, content, version, asked.name))
         if place.route.version_of is not None:
-            version = place.route.version_of(self.host, name or "")
+            version = place.route.version_of(self.host, asked.name or "")
         answer = await self._path.predict(
             speaker.dialect,
             body,
             content,
             version=version,
             caller=self.guard.caller,
-            key=routing_key(headers.get(b"x-routing-key")),
+            key=asked.key,
         )
-        return self._written(answer, headers)
+        return self._written(answer, asked.headers)
 
     def _written(self, answer: Answer, headers: Mapping[bytes, bytes]) -> Reply:
         request_id, number = answer.request_id.encode(), b"%d" % answer.version
@@ -221,14 +247,16 @@ class App:
                 found.append((carrier, own if len(own) <= _LONGEST_CARRIED else said))
         return Reply(200, answer.body, found)
 
-    def admit(self, permission: Permission, headers: Mapping[bytes, bytes], scope: Scope) -> None:
-        """Let a request pass that may.
+    def admit(
+        self, permission: Permission, headers: Mapping[bytes, bytes], client: Client = None
+    ) -> None:
+        """Let a request pass that may; `client` is ASGI's.
 
         Raises:
             NotAdmittedError: it may not.
         """
         # Only a wrong token is counted by where it came from.
-        address = (scope.get("client") or ("",))[0] if self.guard.needs_token else ""
+        address = client[0] if client and self.guard.needs_token else ""
         refusal = self.guard.refusal(permission, headers, address)
         if refusal is not None:
             raise NotAdmittedError(refusal.status, refusal.message, *refusal.headers)
@@ -244,24 +272,64 @@ class App:
         latency = (time.perf_counter_ns() - started) // 1000
         self._path.failed(type(error).__name__, status, latency)
 
-    def _search(
+    def _place(
         self, scope: Scope, headers: Mapping[bytes, bytes]
     ) -> tuple[Place, int | None, str | None]:
-        """Find what is not simply there: a version in the path, a HEAD, or why there is nothing."""
+        """Find what answers, with the version and the name in the path; or say why nothing does."""
+        method, path = scope["method"], scope["path"]
+        place = self._table.exact(method, path)
+        if place is not None:
+            return place, None, None
         try:
-            return self._table.search(scope["method"], scope["path"])
+            return self._table.search(method, path)
         except RefusedError:
-            self.admit("predict", headers, scope)  # what there is is nothing for a stranger either
+            # What there is is nothing for a stranger either.
+            self.admit("predict", headers, scope.get("client"))
             raise
 
-    def _failed(self, error: Exception, place: Place | None, path: str) -> Reply:
+    def _failed(self, error: Exception, place: Place | None, path: str, started: int) -> Reply:
         """Return an error's reply, in the form of the protocol that `path` belongs to."""
         status, message = what_failed(error, path)
         headers = error.headers if isinstance(error, RefusedError) else ()
         if isinstance(error, errors.OverloadedError):
             headers = ((b"retry-after", b"1"),)
+        if place is not None and place.predicts:
+            self.count_failure(error, status, started)
         form = self._table.form(path) if place is None else place.error
         return Reply(status, form(status, message), (JSON, *headers))
+
+
+def _asked(
+    scope: Scope,
+    headers: Mapping[bytes, bytes],
+    place: Place,
+    version: int | None,
+    name: str | None,
+) -> Asked:
+    """Return what a head asks for at a place.
+
+    Raises:
+        RefusedError: its body would be of a kind that is not read there.
+        RequestError: it wants reasons in a way that is not understood.
+    """
+    explain = _explain(scope, headers)
+    if not place.takes:
+        content = accepted(headers)
+    else:
+        content = read_content(headers, place.takes)
+        if explain:
+            content = msgspec.structs.replace(content, explain=explain)
+    return Asked(
+        method=scope["method"],
+        path=scope["path"],
+        size=int(headers.get(b"content-length", b"0")),
+        headers=headers,
+        place=place,
+        version=version,
+        name=name,
+        content=content,
+        key=routing_key(headers.get(b"x-routing-key")),
+    )
 
 
 def _explain(scope: Scope, headers: Mapping[bytes, bytes]) -> int:

@@ -117,7 +117,7 @@ class Listener:
                     await queue.counted()
                     if name == "ServerReady" and intake.is_draining:
                         return _written("ServerReadyResponse", ready=False)
-                    app.admit(permission, _headers(context), {"client": _client(context)})
+                    app.admit(permission, _headers(context), _client(context))
                     return await call(app, body, context)
             except FullError:  # before anything is decoded, and nothing for the log
                 status, message, again = 429, _FULL, "1"

@@ -7,16 +7,19 @@ microseconds and before anything is decoded; so whoever is let in waits no longe
 takes, however many ask.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loopline.serving.app import App
+    from loopline.serving.app import App, Asked
 
 PAGE = 4096
 """Bytes of a body that count as one more request: decoding and scoring them takes about as long."""
+
+_HEADS = 256
+"""Heads that are remembered: a caller has one or two, and one for each length of its bodies."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,23 @@ class Intake:
     is_draining: bool = False
     in_flight: int = 0
     bodies_bytes: int = 0
-    waiting: list[tuple[Any, Any]] = field(default_factory=list)
-    """Connection and request: what is here as a whole, and answered next."""
+    waiting: list[Any] = field(default_factory=list)
+    """Requests that are here as a whole, and answered next."""
+    heads: "dict[bytes, Asked]" = field(default_factory=dict)
+    """What was asked by a head, and answered well."""
     connections: set[Any] = field(default_factory=set)
     shed: int = 0
     """Requests that were told to come back."""
     refused_connections: int = 0
     cut_off: int = 0
     """Connections closed on a caller that was too slow, or sent too much."""
+
+    def remember(self, head: bytes, scope: Mapping[str, Any]) -> None:
+        """Keep what the head `scope`, which was sent as the bytes `head`, asks for."""
+        if len(self.heads) >= _HEADS:
+            self.heads.clear()
+        if self.app is not None:
+            self.heads[head] = self.app.asked(scope)
 
     @property
     def is_full(self) -> bool:

@@ -19,7 +19,7 @@ from loopline.model.runtimes.original import OriginalRuntime
 from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
-from loopline.serving.dialects.base import Call, Dialect, Outputs
+from loopline.serving.dialects.base import AtOnce, Call, Content, Dialect, Outputs
 from loopline.serving.reasons import EXPLAINED_ROWS, SAMPLED_ROWS
 from loopline.serving.rows import Reader, Rows, without_nan
 from loopline.settings import Settings
@@ -60,8 +60,15 @@ class Model:
             if hasattr(kind, "read")  # the others only have paths
         }
         self._plan = plan
+        self._at_once: dict[str, Callable[[bytes, Content], Call | None]] = {}
+        self._bound: dict[int, Callable[[], np.ndarray]] = {}
+        """What scores one row, by the memory that it stands in: always the same for each reader."""
         if plan is not None:
-            self._score_row = plan.bind(self.reader.row)
+            self._at_once = {
+                name: dialect.at_once
+                for name, dialect in self.dialects.items()
+                if isinstance(dialect, AtOnce)
+            }
         self._worker = worker
         self._background = background
         self._explainer: Explainer | None = None
@@ -81,6 +88,16 @@ class Model:
             return "plan"
         return "onnx" if isinstance(self._worker, OnnxRuntime) else "original"
 
+    def read(self, dialect: str, body: bytes, content: Content) -> Call:
+        """Return what `body` asks for; at once with its rows, where the dialect can do that.
+
+        Raises:
+            RequestError: as the dialect's `read` raises it.
+        """
+        at_once = self._at_once.get(dialect)
+        call = None if at_once is None else at_once(body, content)
+        return self.dialects[dialect].read(body, content) if call is None else call
+
     async def answer(self, call: Call) -> tuple[Outputs, Rows]:
         """Read, score and decide the rows of one call.
 
@@ -88,7 +105,9 @@ class Model:
             RequestError: a value cannot be what its column is.
             LooplineError: as `scores` raises it.
         """
-        if call.rows == 1:
+        if call.read is not None:
+            rows = call.read
+        elif call.rows == 1:
             rows = self.reader.one(call.values)
         elif call.rows > MOST_ROWS:
             raise TooManyRowsError(
@@ -106,13 +125,22 @@ class Model:
             LooplineError: the original's worker does not answer, or refuses the rows.
         """
         if self._plan is not None and rows.matrix is not None:
-            return self._score_row() if rows.count == 1 else self._plan.score(rows.matrix)
+            return (
+                self._score_row(rows.matrix) if rows.count == 1 else self._plan.score(rows.matrix)
+            )
         assert self.batcher is not None  # noqa: S101 - a model without a plan has a worker
         self.in_flight += 1
         try:
             return await self.batcher.score(rows.columns, rows.count)
         finally:
             self.in_flight -= 1
+
+    def _score_row(self, row: np.ndarray) -> np.ndarray:
+        score = self._bound.get(id(row))
+        if score is None:
+            assert self._plan is not None  # noqa: S101 - only a plan is asked so
+            score = self._bound[id(row)] = self._plan.bind(row)
+        return score()
 
     async def prepare_reasons(self) -> None:
         """Read what reasons need, once.
@@ -193,7 +221,7 @@ class Model:
         rows = self.reader.one([None] * inputs)
         with contextlib.suppress(RequestError):  # a model that fills no gaps refuses such a row
             if self._worker is None:
-                self.outputs(self._score_row())
+                self.outputs(self._score_row(self.reader.row))
             else:
                 self._worker.score(rows.columns)
 

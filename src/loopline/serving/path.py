@@ -90,7 +90,7 @@ class Path:
             else:
                 model = self.router.choose(key or request_id)
             _asked.set(model.version)
-            call = model.dialects[dialect].read(body, content)
+            call = model.read(dialect, body, content)
             explain = call.explain or content.explain
             if explain:
                 await model.prepare_reasons()
@@ -179,5 +179,8 @@ def _event_time(signature: Signature, rows: Rows) -> int | None:
     logged = [column.name for column in signature.inputs if column.logged]
     if signature.time not in logged:
         return None
-    times = rows.logged[logged.index(signature.time)]
+    columns = rows.logged
+    if isinstance(columns, msgspec.Raw):
+        columns = msgspec.msgpack.decode(columns)
+    times = columns[logged.index(signature.time)]
     return max((moment for moment in times if moment is not None), default=None)

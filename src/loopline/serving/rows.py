@@ -44,8 +44,9 @@ class Rows(msgspec.Struct, frozen=True, gc=False):
     """What a plan scores, until the next row is read; None for a model that takes columns."""
     columns: Columns
     """Every input; none for one row of a plan."""
-    logged: Sequence[Sequence[Any]]
-    """The log's columns: inputs with `logged`, None for missing, times as microseconds."""
+    logged: Sequence[Sequence[Any]] | msgspec.Raw
+    """The log's columns: inputs with `logged`, None for missing, times as microseconds; or the same
+    as msgpack, where they were read at once."""
 
 
 class Reader:
@@ -137,7 +138,7 @@ class _Meanings(dict[Any, tuple[Any, float]]):
 
     def __init__(self, column: Input, signature: Signature) -> None:
         found = [f for f in signature.features if f.name == column.name and f.kind == "category"]
-        self._codes = _codes(found[0]) if found else {}
+        self._codes = codes_of(found[0] if found else None)
         super().__init__({text: (text, code) for text, code in self._codes.items()})
         self[None] = (None, _NAN)
         self._column = column
@@ -188,11 +189,11 @@ class _OneRow:
         self._pick_others = _picker(others)
         self._meanings = [meanings[inputs[place].name] for place in others]
         self._computed = [
-            (feature.steps, _codes(feature) if feature.kind == "category" else None)
+            (feature.steps, codes_of(feature) if feature.kind == "category" else None)
             for feature in computed
         ]
         read = [inputs[place] for place in numbers + others]
-        used = {name for feature in computed for name in _columns_of(feature.steps)}
+        used = {name for feature in computed for name in columns_of(feature.steps)}
         self._sources = [(at, column) for at, column in enumerate(read) if column.name in used]
         names = [column.name for column in read] + [feature.name for feature in computed]
         slot = {name: at for at, name in enumerate(names)}
@@ -259,7 +260,8 @@ def _computed(steps: Any, columns: Columns, codes: dict[str, float] | None) -> f
     return _NAN if answer is None else codes.get(answer, 0.0)
 
 
-def _columns_of(steps: Any) -> list[str]:
+def columns_of(steps: Any) -> list[str]:
+    """Return the inputs that row SQL asks for."""
     return [name for operation, _, *names in steps if operation == "column" for name in names]
 
 
@@ -270,8 +272,9 @@ def _picker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     return lambda values: tuple(values[place] for place in places)
 
 
-def _codes(feature: Feature) -> dict[str, float]:
-    return {text: place + 1.0 for place, text in enumerate(feature.categories)}
+def codes_of(feature: Feature | None) -> dict[str, float]:
+    """Return the code of each text that a feature knows."""
+    return {} if feature is None else {t: at + 1.0 for at, t in enumerate(feature.categories)}
 
 
 def _read(column: Input, values: list[Any], missing: tuple[str, ...]) -> np.ndarray:

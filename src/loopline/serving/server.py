@@ -38,7 +38,7 @@ from loopline.serving.models import Model, load
 from loopline.serving.path import Path as PredictionPath
 from loopline.serving.router import Router
 from loopline.serving.routes import health_paths
-from loopline.serving.transport import protocol, unused
+from loopline.serving.transport import Connection
 from loopline.serving.upload import Uploader
 from loopline.serving.workers import SIGNALS, Board, Workers
 from loopline.settings import Settings
@@ -217,12 +217,12 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._opening.discard)
         return True
 
-    def _connect(self) -> asyncio.Protocol:
-        make: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = make(
-            config=self.config, server_state=self.server_state, app_state={}
-        )
-        return protocol
+    def _connect(self) -> Connection:
+        return Connection(self._intake, self.server_state)
+
+
+async def _unused(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Stand where uvicorn wants an application: `Intake.app` is asked, once there is one."""
 
 
 class _Process:
@@ -241,9 +241,9 @@ class _Process:
         self._intake.ready = frozenset(health_paths(ROUTES, "ready", environment))
         self._intake.spared = {*self._intake.live, *self._intake.ready, "/metrics"}
         config = uvicorn.Config(
-            unused,
+            _unused,
             interface="asgi3",
-            http=protocol(self._intake),  # type: ignore[arg-type]  # it only calls it
+            http=Connection,  # it is only kept: `_Server` makes the connections
             ws="none",
             loop="auto",
             lifespan="off",

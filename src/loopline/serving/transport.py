@@ -1,26 +1,43 @@
-"""uvicorn's HTTP with the bounds that it lacks: on heads, senders, readers, connections and work.
+"""HTTP/1.1 on httptools, with bounds: on heads, senders, readers, connections and work.
 
 All are held before anybody is asked for a token: without them one caller could fill the memory with
 a header that never ends, hold connections open for ever, or make all others wait. What is answered
 here (429 past the bound, 503 while there is no model) starts no task, so saying no stays cheap.
+
+A caller sends the same head again and again. What was asked by a head and was answered well is
+remembered under its bytes: a request that begins with them and is here as a whole is not parsed
+again. docs/decisions/own-transport.md says what that saves, and why it changes nothing.
 """
 
 import asyncio
 import logging
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
 from functools import partial
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+import httptools
+from uvicorn.server import ServerState
 
 from loopline.serving.limits import PAGE, Intake
 from loopline.serving.routes import Reply
+
+if TYPE_CHECKING:
+    from loopline.serving.app import Asked
+
+_HIGH_WATER = 64 * 2**10
+"""Bytes of a body that are kept before somebody reads them."""
+_LONGEST_REMEMBERED = 4096
+"""Bytes of a head that is remembered."""
+_UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+"""Headers that say that a request does not end with the bytes of its body, or not only that."""
+_END = b"\r\n\r\n"
+_STATUS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 
 _log = logging.getLogger(__name__)
 
@@ -49,41 +66,130 @@ _CROWDED = _canned(
 _LARGE_HEAD = _canned(
     "431 Request Header Fields Too Large", "BAD_REQUEST", "The head of the request is too large."
 )
+_INVALID = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 30\r\n",
+    b"Invalid HTTP request received.",
+)
 _LIVE = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n",
     b'{"live":true}',
 )
 
 
-class BoundedHttp(HttpToolsProtocol):
+class Exchange:
+    """One request and its answer."""
+
+    asked: "Asked | None" = None
+    """What is asked, where the head was known."""
+    head: bytes | None = None
+    """To be remembered, if it is answered well."""
+    scope: Mapping[str, Any] = {}
+    """The head, as ASGI has it, where it was not known."""
+    has_all = False
+    """Whether nothing more will come."""
+    keep_alive = True
+    expects = False
+    """Whether the sender waits for a word before it sends the body."""
+    is_answered = False
+    is_gone = False
+    """Whether its caller is."""
+    _news: asyncio.Future[None] | None = None
+
+    def __init__(self, connection: "Connection", method: str, path: str, body: bytes) -> None:
+        self.connection = connection
+        self.method = method
+        self.path = path
+        self.body: bytes | bytearray = body
+        """What has come and was not read."""
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next piece of the body, as ASGI has it."""
+        connection = self.connection
+        if self.expects and not connection.transport.is_closing():
+            connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.expects = False
+        if not self.has_all:
+            connection.resume_reading()
+            if not self.body and not self.is_gone:
+                self._news = connection.loop.create_future()
+                await self._news
+        if self.is_gone:
+            return {"type": "http.disconnect"}
+        piece, self.body = bytes(self.body), b""
+        return {"type": "http.request", "body": piece, "more_body": not self.has_all}
+
+    def take(self, piece: bytes) -> None:
+        """Keep a piece of the body until it is read."""
+        if not self.body:
+            self.body = piece
+        else:
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)
+            self.body += piece
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake whoever waits for the body."""
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
+
+
+class Connection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, intake: Intake, **named: Any) -> None:
-        super().__init__(**named)
+    transport: asyncio.Transport
+    _exchange: Exchange | None = None
+    """The request that came last."""
+    _look: asyncio.TimerHandle | None = None
+    _pause: asyncio.TimerHandle | None = None
+    _client: tuple[str, int] | None = None
+    _seen: bytes | None = None
+    """The last head that could be remembered: one that comes once only is not."""
+    _begun = 0
+    """Requests that began in the bytes that came last."""
+    _is_between = True
+    """Whether the next byte begins a request."""
+    _is_paused = False
+    """Whether nothing is read for now."""
+    _unwritten: asyncio.Event | None = None
+    """Set once the caller reads on; None while it does."""
+    _head = 0
+    _is_in_body = False
+    _is_refused = False
+    """Whether nothing more is read: an answer was given, and the connection ends."""
+    _body_bytes = 0
+    """Of the bodies that this connection's requests have brought and that are not answered."""
+    _unsent = 0
+    _rests_since = 0.0
+    """When the last answer was given. The look at the clock ends a connection that rests too long:
+    a timer, set and cancelled for every answer, would cost more than all that is done here."""
+    _next: Exchange | None = None
+    """The request whose head was let in, and whose body may be here at once."""
+
+    def __init__(self, intake: Intake, state: ServerState) -> None:
+        """Belong to the server that ends what `state` lists."""
+        self.loop = asyncio.get_running_loop()
+        self.tasks = state.tasks
+        self._state = state
         self._intake = intake
-        self._head = 0
-        self._is_in_body = False
-        self._is_refused = False
-        """Whether nothing more is read: an answer was given, and the connection ends."""
-        self._body_bytes = 0
-        """Of the bodies that this connection's requests have brought and that are not answered."""
+        self._parser = httptools.HttpRequestParser(self)
+        # What follows a request that ends its connection is left, so that this one is answered.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._behind: deque[Exchange] = deque()
+        """Requests that were sent ahead: they wait for those before them."""
         self._weights: deque[int] = deque()
         """What each of its requests that is complete and not answered counts."""
-        self._unsent = 0
         self._since: float | None = self.loop.time()
         """When the request that is being sent began; None between two."""
-        self._rests_since = 0.0
-        """When the last answer was given. The look at the clock ends a connection that rests too
-        long: uvicorn's timer, set and cancelled for every answer, was a tenth of the floor."""
-        self._next: RequestResponseCycle | None = None
-        """The request whose head was let in, and whose body may be here at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room, with a look at the clock now and then."""
-        super().connection_made(transport)
+        self.transport = transport
+        self._client = transport.get_extra_info("peername")
+        self._state.connections.add(self)  # type: ignore[arg-type]  # it only calls `shutdown`
         intake = self._intake
-        self._look: asyncio.TimerHandle | None = None
-        self._pause: asyncio.TimerHandle | None = None
         if len(intake.connections) >= intake.limits.connections and not self._make_room():
             intake.refused_connections += 1
             self._refuse(_CROWDED)
@@ -102,111 +208,243 @@ class BoundedHttp(HttpToolsProtocol):
         intake.bodies_bytes -= self._body_bytes
         self._weights.clear()
         self._body_bytes = 0
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
+        if self._exchange is not None:
+            self._exchange.is_gone = True
+            self._exchange.tell()
+        self.resume_writing()
+        if exc is None:
+            self.transport.close()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
+    def eof_received(self) -> bool | None:
         """Answer what was asked completely: who has nothing more to send may still read."""
-        if not self._weights:
+        if not self._weights or self._exchange is None:
             return None
-        self.cycle.keep_alive = False
+        self._exchange.keep_alive = False
         return True
+
+    def pause_writing(self) -> None:
+        """Write no more answers: the caller does not read."""
+        self._unwritten = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        if self._unwritten is not None:
+            self._unwritten.set()
+            self._unwritten = None
+
+    def pause_reading(self) -> None:
+        """Read nothing for now."""
+        if not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes, unless they make the head too large."""
         if self._is_refused:
             return
+        is_first = self._is_between and not self._weights
+        if is_first and self._is_known(data):
+            return
         if self._since is None:
             self._since = self.loop.time()
-        super().data_received(data)
+        self._parse(data)
+        if is_first:
+            self._remember(data)
         self._begin_next()
         if self._since is not None and not self._is_in_body:
             self._head += len(data)
             if self._head > self._intake.limits.head_bytes and not self.transport.is_closing():
                 self._refuse(_LARGE_HEAD)
 
+    def _is_known(self, data: bytes) -> bool:
+        """Take `data` if they are one request whose head is known."""
+        intake = self._intake
+        end = data.find(_END, 0, _LONGEST_REMEMBERED) + len(_END)
+        asked = intake.heads.get(data[:end])
+        if asked is None:
+            return False
+        size = len(data) - end
+        if size != asked.size or intake.is_full or intake.is_draining or self._is_too_much(size):
+            return False  # which the usual way settles
+        exchange = Exchange(self, asked.method, asked.path, data[end:])
+        exchange.asked, exchange.has_all = asked, True
+        self._exchange = exchange
+        self._body_bytes += size
+        intake.bodies_bytes += size
+        self._count_complete()
+        self._answer_soon(exchange)
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Have the head of `data` remembered, if they are one request that came as a whole."""
+        exchange = self._exchange
+        end = data.find(_END, 0, _LONGEST_REMEMBERED) + len(_END)
+        if exchange is None or self._begun != 1 or not self._is_between or end < len(_END):
+            return
+        headers = dict(exchange.scope["headers"])
+        size = int(headers.get(b"content-length", b"0"))
+        if not exchange.keep_alive or len(data) - end != size or not _UNUSUAL.isdisjoint(headers):
+            return
+        head = data[:end]
+        if head == self._seen:
+            exchange.head = head
+        self._seen = head
+
+    def _parse(self, data: bytes) -> None:
+        self._begun = 0
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            _log.warning("Invalid HTTP request received.")
+            self.transport.write(_INVALID[0] + b"connection: close\r\n\r\n" + _INVALID[1])
+            self.transport.close()
+        except httptools.HttpParserUpgrade:  # it is answered as if it had not asked for that
+            _log.warning("Unsupported upgrade request.")
+
+    def on_message_begin(self) -> None:
+        """Begin with a request."""
+        self._begun += 1
+        self._is_between = False
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of its target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
         """Start counting anew: what follows is the body."""
         if self._is_refused:
             return
         self._head, self._is_in_body = 0, True
-        if len(self.headers) > self._intake.limits.headers:
+        if len(self._headers) > self._intake.limits.headers:
             self._refuse(_LARGE_HEAD)
             return
-        super().on_headers_complete()
+        before, exchange = self._exchange, self._begun_exchange()
+        self._exchange = exchange
+        if before is None or before.is_answered:
+            self._let_in(exchange)
+        else:
+            self.pause_reading()
+            self._behind.append(exchange)
+
+    def _begun_exchange(self) -> Exchange:
+        parser, url = self._parser, httptools.parse_url(self._url)
+        method, path = parser.get_method().decode("ascii"), url.path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        exchange = Exchange(self, method, path, b"")
+        exchange.scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": url.query or b"",
+            "headers": self._headers,
+            "client": self._client,
+        }
+        exchange.keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        exchange.expects = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers
+        )
+        return exchange
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless all bodies together become too large."""
-        if self._is_refused or self.cycle.response_complete:
+        exchange = self._exchange
+        if self._is_refused or exchange is None or exchange.is_answered:
             return
         intake = self._intake
+        is_too_much = self._is_too_much(len(body))
         self._body_bytes += len(body)
         intake.bodies_bytes += len(body)
-        if intake.bodies_bytes > intake.limits.bodies_bytes:
+        if is_too_much:
             intake.shed += 1
             self._refuse(_FULL)
             return
-        super().on_body(body)
+        exchange.take(body)
+        if len(exchange.body) > _HIGH_WATER:
+            self.pause_reading()
+
+    def _is_too_much(self, size: int) -> bool:
+        return self._intake.bodies_bytes + size > self._intake.limits.bodies_bytes
 
     def on_message_complete(self) -> None:
         """Count the request as one to be answered, and rest until the next."""
-        if self._is_refused:
+        self._is_between = True
+        exchange = self._exchange
+        if self._is_refused or exchange is None:
             return
-        if not self.cycle.response_complete:
-            weight = 1 + self._body_bytes // PAGE
-            self._weights.append(weight)
-            self._intake.in_flight += weight
-        super().on_message_complete()
+        if not exchange.is_answered:
+            self._count_complete()
+            exchange.has_all = True
+            exchange.tell()
         self._since, self._is_in_body = None, False
-        cycle, self._next = self._next, None
-        if cycle is not None:
-            self._answer_soon(cycle)
+        following, self._next = self._next, None
+        if following is not None:
+            self._answer_soon(following)
 
-    def on_response_complete(self) -> None:
-        """Give back what the request counted."""
+    def _count_complete(self) -> None:
+        weight = 1 + self._body_bytes // PAGE
+        self._weights.append(weight)
+        self._intake.in_flight += weight
+
+    def _answered(self, exchange: Exchange) -> None:
+        """Give back what a request counted, and go on."""
+        exchange.is_answered = True
         intake = self._intake
         if self._weights:
             intake.in_flight -= self._weights.popleft()
         if not self._weights:
             intake.bodies_bytes -= self._body_bytes
             self._body_bytes = 0
-        self.server_state.total_requests += 1
         self._rests_since = self.loop.time()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        self.resume_reading()
+        if self._behind:
+            self._let_in(self._behind.popleft())
             self._begin_next()
 
     def shutdown(self) -> None:
         """End as soon as what was asked is answered."""
-        if self._weights or self._is_in_body:
-            self.cycle.keep_alive = False
+        if self._exchange is not None and (self._weights or self._is_in_body):
+            self._exchange.keep_alive = False
         elif self._since is not None:  # it has just connected, or begun to ask
             self.loop.call_later(self._intake.limits.last_seconds, self._close_unasked)
         else:
-            super().shutdown()
+            self.transport.close()
 
     def _close_unasked(self) -> None:
         if not self._weights and not self._is_in_body and not self.transport.is_closing():
             self.transport.close()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _let_in(self, exchange: Exchange) -> None:
         """Let a request in, or answer it at once."""
         intake = self._intake
         if intake.is_draining:
-            cycle.keep_alive = False  # the next one goes to another server
+            exchange.keep_alive = False  # the next one goes to another server
         if intake.app is None or intake.is_draining or intake.is_full:
-            answer = self._at_once(cycle.scope["path"])
+            answer = self._at_once(exchange.path)
             if answer is not None:
-                self._answer(cycle, answer)
+                self._answer_at_once(exchange, answer)
                 return
-        if cycle.more_body:
-            self._next = cycle
+        if exchange.has_all:
+            self._answer_soon(exchange)
         else:
-            self._answer_soon(cycle)
+            self._next = exchange
 
-    def _answer_soon(self, cycle: RequestResponseCycle) -> None:
+    def _answer_soon(self, exchange: Exchange) -> None:
         """Answer a request that is here as a whole, after all that the loop has read by now.
 
         One after the other the predictions find their code in the processor's caches, where reading
@@ -215,14 +453,14 @@ class BoundedHttp(HttpToolsProtocol):
         waiting = self._intake.waiting
         if not waiting:
             self.loop.call_soon(_answer_all, self._intake)
-        waiting.append((self, cycle))
+        waiting.append(exchange)
 
-    def answer(self, cycle: RequestResponseCycle) -> None:
+    def answer(self, exchange: Exchange) -> None:
         """Answer a request at once, or in a task if something on the way has to wait.
 
         With a plan nothing has, and a task with its messages costs as much as the prediction.
         """
-        answering = self._reply(cycle)
+        answering = self._reply(exchange)
         try:
             awaited = answering.send(None)
         except StopIteration:
@@ -231,46 +469,51 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _begin_next(self) -> None:
         """Begin a request whose body is still on the way: its sender may wait for a word."""
-        cycle, self._next = self._next, None
-        if cycle is not None and not self.transport.is_closing():
-            self._go_on(self._reply(cycle))
+        exchange, self._next = self._next, None
+        if exchange is not None and not self.transport.is_closing():
+            self._go_on(self._reply(exchange))
 
     def _go_on(self, answering: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(answering)
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    async def _reply(self, cycle: RequestResponseCycle) -> None:
+    async def _reply(self, exchange: Exchange) -> None:
         app = self._intake.app
         assert app is not None  # noqa: S101 - without one nothing is let in
         try:
-            reply = await app.reply(cycle.scope, cycle.receive)  # type: ignore[arg-type]
-            if self.flow.write_paused and not cycle.disconnected:
-                await self.flow.drain()
-            if reply is not None and not cycle.disconnected:
-                self._write(cycle, reply)
+            if exchange.asked is not None:
+                body = bytes(exchange.body)
+                reply: Reply | None = await app.again(exchange.asked, body, self._client)
+            else:
+                reply = await app.reply(exchange.scope, exchange.receive)
+            if self._unwritten is not None and not exchange.is_gone:
+                await self._unwritten.wait()
+            if reply is not None and not exchange.is_gone:
+                self._write(exchange, reply)
         except Exception:  # noqa: BLE001 - those behind this one are answered
-            _log.exception("%s was not answered.", cycle.scope["path"])
+            _log.exception("%s was not answered.", exchange.path)
         finally:
-            if not cycle.response_complete:
+            if not exchange.is_answered:
                 self.transport.close()
 
-    def _write(self, cycle: RequestResponseCycle, reply: Reply) -> None:
+    def _write(self, exchange: Exchange, reply: Reply) -> None:
         """Write an answer in one piece."""
-        lines = [STATUS_LINE[reply.status]]
+        lines = [_STATUS[reply.status]]
         for name, value in reply.headers:
             lines += (name, b": ", value, b"\r\n")
             if name == b"connection":
-                cycle.keep_alive = False
+                exchange.keep_alive = False
         lines.append(b"content-length: %d\r\n" % len(reply.body))
-        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        if cycle.scope["method"] != "HEAD":
+        lines.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
+        if exchange.method != "HEAD":
             lines.append(reply.body)
         self.transport.write(b"".join(lines))
-        cycle.response_started = cycle.response_complete = True
-        if not cycle.keep_alive:
+        if exchange.head is not None and reply.status == HTTPStatus.OK:
+            self._intake.remember(exchange.head, exchange.scope)
+        if not exchange.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        self._answered(exchange)
 
     def _at_once(self, path: str) -> tuple[bytes, bytes] | None:
         """Return what a request gets without being let in, or None where it is let in."""
@@ -284,23 +527,21 @@ class BoundedHttp(HttpToolsProtocol):
         intake.shed += 1
         return _FULL
 
-    def _answer(self, cycle: RequestResponseCycle, answer: tuple[bytes, bytes]) -> None:
+    def _answer_at_once(self, exchange: Exchange, answer: tuple[bytes, bytes]) -> None:
         head, body = answer
         # A body that was announced and will not be sent, or requests behind this one: to go on
         # would mean to take one thing for another.
-        ends = not cycle.keep_alive or cycle.waiting_for_100_continue or bool(self.pipeline)
+        ends = not exchange.keep_alive or exchange.expects or bool(self._behind)
         last = b"connection: close\r\n\r\n" if ends else b"\r\n"
-        self.transport.write(head + last + (b"" if cycle.scope["method"] == "HEAD" else body))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
+        self.transport.write(head + last + (b"" if exchange.method == "HEAD" else body))
         if ends:
             self._is_refused = True
             self.transport.close()
-        cycle.on_response()
+        self._answered(exchange)
         if answer is _FULL and not ends:
-            self.flow.pause_reading()
+            self.pause_reading()
             pause = self._intake.limits.pause_seconds
-            self._pause = self.loop.call_later(pause, self.flow.resume_reading)
+            self._pause = self.loop.call_later(pause, self.resume_reading)
 
     def _refuse(self, answer: tuple[bytes, bytes]) -> None:
         """Answer, and read nothing more."""
@@ -344,8 +585,8 @@ class BoundedHttp(HttpToolsProtocol):
 
 def _answer_all(intake: Intake) -> None:
     waiting, intake.waiting = intake.waiting, []
-    for connection, cycle in waiting:
-        connection.answer(cycle)
+    for exchange in waiting:
+        exchange.connection.answer(exchange)
 
 
 async def _rest(begun: Coroutine[Any, Any, None], awaited: Any) -> None:
@@ -366,12 +607,3 @@ def _resumed(begun: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, A
             awaited = go_on()
         except StopIteration:
             return
-
-
-async def unused(_scope: Any, _receive: Any, _send: Any) -> None:
-    """Stand where uvicorn wants an application: `Intake.app` is asked, once there is one."""
-
-
-def protocol(intake: Intake) -> Callable[..., BoundedHttp]:
-    """Return what makes a connection of one server, as uvicorn wants it."""
-    return partial(BoundedHttp, intake)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,6 +20,7 @@ from loopline.model.signature import Signature
 
 if TYPE_CHECKING:
     from loopline.serving.routes import Route
+    from loopline.serving.rows import Rows
 
 JSON = (b"content-type", b"application/json")
 
@@ -65,6 +66,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """What the dialect wants to see again in `answer`."""
     explain: int = 0
     """How many reasons of each row the body asks for."""
+    read: "Rows | None" = None
+    """The rows themselves, where they were read at once; then there are no values."""
 
 
 class Outputs(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +118,14 @@ class Dialect(Paths, Protocol):
     @staticmethod
     def error(status: int, message: str) -> bytes:
         """Return the body of an error, as JSON."""
+
+
+@runtime_checkable
+class AtOnce(Protocol):
+    """A dialect that can read its usual body straight into a plan's rows."""
+
+    def at_once(self, body: bytes, content: Content) -> Call | None:
+        """Return what `read` would, with the rows read; None where `read` is to be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ are read and written, since Triton's Python client does so by default.
 
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from loopline.serving import openapi
 from loopline.serving.dialects.base import JSON, Call, Content, Encoded, Inputs, Outputs
 from loopline.serving.reasons import asking
 from loopline.serving.routes import Host, Reply, Request, Route
+from loopline.serving.tensors import Tensors
 
 __all__ = ["InferenceProtocol"]
 
@@ -230,6 +232,26 @@ class InferenceProtocol:
         )
         self._decode_row = _row_decoder(tuple(self._inputs.names))
         self._is_multiclass = signature.task == "multiclass"
+        self._signature = signature
+
+    @cached_property
+    def _tensors(self) -> Tensors | None:
+        """What reads the usual body; made when it is first asked, by a model with a plan."""
+        try:
+            return Tensors(self._signature)
+        except LookupError:
+            return None
+
+    def at_once(self, body: bytes, content: Content) -> Call | None:
+        """Return what `read` would, with the rows read; None where `read` is to be asked."""
+        tensors = self._tensors
+        if tensors is None or content.json_bytes is not None or content.explain:
+            return None
+        found = tensors.read(body)
+        if found is None:
+            return None
+        rows, client_id = found
+        return Call(rows.count, (), 0, client_id, self._names, read=rows)
 
     def read(self, body: bytes, content: Content) -> Call:
         """Return what `body` asks for.
