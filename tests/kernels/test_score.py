@@ -275,6 +275,51 @@ def test_a_tree_turns_as_worked_out_by_hand():
     assert scores[:, 0].tolist() == [-1.5, 0.25, 7.5, -1.5, 0.25, 0.25, 0.25, 0.25]
 
 
+def _grown(generator, leaves, *, chain=False, sets=False):
+    """Nodes of one random tree, children after their parent, as offsets from its root."""
+    nodes, ends = [[0.0, -1, 0, 0, 0]], [0]
+    while len(ends) < leaves:
+        at = ends.pop(-1 if chain else generator.integers(len(ends)))
+        kind = generator.integers(2) + 2 * (sets and generator.random() < 0.2)
+        threshold = generator.choice(VALUES[:-1])
+        nodes[at] = [threshold, generator.integers(INPUTS), len(nodes), len(nodes) + 1, kind]
+        ends += [len(nodes), len(nodes) + 1]
+        nodes += [[0.0, -1, 0, 0, 0], [0.0, -1, 0, 0, 0]]
+    for at in ends:
+        nodes[at][0] = generator.normal()
+    return nodes
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 8, 9, BLOCK - 1, BLOCK, BLOCK + 5, 300])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("narrow", [0, 1])
+def test_small_trees_are_asked_all_at_once_as_the_twin_walks_them(rows, outputs, narrow):
+    generator = np.random.default_rng(rows)
+    nodes, roots, small = [], [], 0
+    kinds = [{}, {}, {}, {"chain": True}, {"sets": True}]
+    for size in (1, 2, 3, 31, 63, 64, 65, 66, 120):
+        for options in kinds:
+            grown = _grown(generator, size, **options)
+            small += size <= 64 and all(node[4] < 2 for node in grown)
+            roots.append(len(nodes))
+            nodes += [
+                (value, feature, left + roots[-1], right + roots[-1], kind)
+                for value, feature, left, right, kind in grown
+            ]
+    shared = len(nodes)  # both children of its root are one node
+    nodes += [(1.0, 0, shared + 1, shared + 1, 0), (0.5, -1, 0, 0, 0)]
+    roots += [shared, roots[10]]
+    adds = generator.integers(outputs, size=len(roots)).tolist()
+    step = (Op.TREES, 0, 0, len(roots), 0, 0, narrow)
+    program = _program(step, integers=[*roots, *adds], nodes=nodes, bits=SETS, outputs=outputs)
+    scorer, matrix = Scorer(program), _matrix(rows, seed=rows)
+
+    scores, _ = scorer(matrix)
+
+    assert scores.tobytes() == twin(program, matrix).tobytes()
+    assert scorer._kept[4].tree_count == small + 1 > 20
+
+
 def test_without_a_compiler_the_twin_answers_the_same(monkeypatch):
     program, matrix = PROGRAMS["TREES"], _matrix(70)
     compiled = Scorer(program)(matrix)

@@ -215,6 +215,28 @@ def test_a_dropped_frame_is_said_to_whoever_appends_it(tmp_path, monkeypatch):
     assert [payload[1] for payload in _frames(tmp_path) if payload[0] == "f"] == [1]
 
 
+def test_who_waits_for_one_sync_is_told_together_and_one_that_gives_up_ends_no_other(tmp_path):
+    async def write() -> list[object]:
+        writer, told = LogWriter(tmp_path, "durable"), []
+        writer.append(ROW)
+        waiting = [asyncio.ensure_future(writer.committed()) for _ in range(3)]
+        given_up = writer.committed()
+        commit = given_up.send(None)
+        commit._asyncio_future_blocking = False
+        commit.then.append(lambda: told.append("called"))
+        given_up.close()
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        told += await asyncio.gather(*waiting, return_exceptions=True)
+        writer.close()
+        return told
+
+    called, given_up, *others = asyncio.run(write())
+    assert called == "called"
+    assert isinstance(given_up, asyncio.CancelledError)
+    assert others == [True, True]
+
+
 def test_the_log_is_sealed_even_if_who_waited_for_it_is_gone(tmp_path, monkeypatch):
     monkeypatch.setattr(log_module, "_GATHER_SECONDS", 0.1)
     writer = LogWriter(tmp_path, "durable")

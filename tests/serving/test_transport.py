@@ -652,6 +652,20 @@ def test_what_only_begins_as_a_known_request_is_parsed() -> None:
     told(story)
 
 
+def test_who_only_sends_what_is_known_is_not_taken_for_one_that_sends_no_head() -> None:
+    async def story(port: int, intake: Intake, app: App) -> None:
+        await known(port)
+        caller = await Caller.at(port)
+        for _ in range(6):
+            caller.send(HEAD + b"abc")
+            assert (await caller.answer())[2] == b"3"
+            await asyncio.sleep(0.05)
+        assert len(app.again_paths) == 6
+        assert intake.cut_off == 0
+
+    told(story, head_seconds=0.1)
+
+
 def test_a_known_head_asks_for_no_body_where_it_asked_for_none() -> None:
     async def story(port: int, intake: Intake, app: App) -> bytes:
         caller = await known(port)

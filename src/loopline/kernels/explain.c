@@ -120,7 +120,7 @@ EXPORT void loopline_explain(const step_t *steps, const double *numbers, const i
         for (int64_t i = 0; i < shape[0]; i++) {
             const step_t *s = steps + i;
             const int32_t *q = integers + s->b;
-            run_step(s, numbers, integers, nodes, bits, outputs, count, work, raw);
+            run_step(s, numbers, integers, nodes, bits, 0, outputs, count, work, raw);
             for (int r = 0; r < count; r++) {
                 double *own = phi + (start + r) * inputs * outputs;
                 if (s->code == LINEAR) {

@@ -25,7 +25,14 @@ static inline int goes_left(const node_t *node, const uint32_t *bits, const doub
     return bits[(node->kind / 2 - 1) * 8 + code / 32] >> (code % 32) & 1;
 }
 
-/* Runs one step over a block of rows. */
+/* Small trees, prepared for many rows at a time: `turns.c`. */
+typedef struct turns turns_t;
+
+/* Finds the value of the leaf that each of a block's rows reaches; returns 0, and does nothing,
+   where the tree was not prepared. */
+int leaf_values(const turns_t *turns, int32_t root, const double *work, int rows, double *values);
+
+/* Runs one step over a block of rows; without `turns` all trees are walked. */
 void run_step(const step_t *s, const double *numbers, const int32_t *integers,
-              const node_t *nodes, const uint32_t *bits, int outputs, int rows, double *work,
-              double *raw);
+              const node_t *nodes, const uint32_t *bits, const turns_t *turns, int outputs,
+              int rows, double *work, double *raw);

@@ -27,6 +27,7 @@ static int32_t find(const double *keys, int32_t count, double x) {
 }
 
 #define TOGETHER 8
+#define FEW 4
 
 /* Takes eight walks through trees to their leaves, a step of each in turn. The processor guesses
    wrong every other time which way a row goes, and one walk alone would wait for each guess. */
@@ -45,39 +46,59 @@ static void walk(const node_t *nodes, const uint32_t *bits, const double *const 
 }
 
 /* Adds what a leaf says of the row at `raw`; as float32 adds up where `c` says so, XGBoost's way. */
-static inline void add(const step_t *s, const double *numbers, int32_t output, const node_t *leaf,
+static inline void add(const step_t *s, const double *numbers, int32_t output, double leaf,
                        int outputs, double *raw) {
-    if (s->c) raw[output * BLOCK] = (double)((float)raw[output * BLOCK] + (float)leaf->value);
-    else if (output >= 0) raw[output * BLOCK] += leaf->value;
+    if (s->c) raw[output * BLOCK] = (double)((float)raw[output * BLOCK] + (float)leaf);
+    else if (output >= 0) raw[output * BLOCK] += leaf;
     else
-        for (int k = 0; k < outputs; k++) raw[k * BLOCK] += numbers[(int64_t)leaf->value + k];
+        for (int k = 0; k < outputs; k++) raw[k * BLOCK] += numbers[(int64_t)leaf + k];
 }
 
-/* Adds up trees: eight rows go through one tree together, those left over through eight trees. */
-static void trees(const step_t *s, const double *numbers, const int32_t *q, const node_t *nodes,
-                  const uint32_t *bits, int outputs, const double *work, double *raw, int rows) {
-    const int32_t *output = q + s->count;
+/* Finds the leaves that rows reach in one tree, eight rows together. Beyond the last one the
+   workspace has room, and no meaning. */
+static void walk_rows(const node_t *nodes, const uint32_t *bits, int32_t root, const double *work,
+                      int rows, double *leaves) {
     const double *x[TOGETHER];
     int32_t at[TOGETHER];
-    int whole = rows - rows % TOGETHER;
-    for (int32_t t = 0; t < s->count; t++)
-        for (int r = 0; r < whole; r += TOGETHER) {
-            for (int i = 0; i < TOGETHER; i++) { at[i] = q[t]; x[i] = work + r + i; }
-            walk(nodes, bits, x, at);
-            for (int i = 0; i < TOGETHER; i++)
-                add(s, numbers, output[t], nodes + at[i], outputs, raw + r + i);
-        }
-    for (int r = whole; r < rows; r++)
-        for (int32_t t = 0; t < s->count; t += TOGETHER) {
-            int32_t last = s->count - 1, some = s->count - t < TOGETHER ? s->count - t : TOGETHER;
-            for (int i = 0; i < TOGETHER; i++) {
-                at[i] = q[t + i > last ? last : t + i];
-                x[i] = work + r;
-            }
-            walk(nodes, bits, x, at);
-            for (int i = 0; i < some; i++)
-                add(s, numbers, output[t + i], nodes + at[i], outputs, raw + r);
-        }
+    for (int r = 0; r < rows; r += TOGETHER) {
+        for (int i = 0; i < TOGETHER; i++) { at[i] = root; x[i] = work + r + i; }
+        walk(nodes, bits, x, at);
+        for (int i = 0; i < TOGETHER; i++) leaves[r + i] = nodes[at[i]].value;
+    }
+}
+
+/* Adds up trees for one row, which goes through eight of them together. */
+static void trees_of_row(const step_t *s, const double *numbers, const int32_t *q,
+                         const node_t *nodes, const uint32_t *bits, int outputs,
+                         const double *work, double *raw) {
+    const double *x[TOGETHER];
+    int32_t at[TOGETHER];
+    for (int i = 0; i < TOGETHER; i++) x[i] = work;
+    for (int32_t t = 0; t < s->count; t += TOGETHER) {
+        int32_t last = s->count - 1, some = s->count - t < TOGETHER ? s->count - t : TOGETHER;
+        for (int i = 0; i < TOGETHER; i++) at[i] = q[t + i > last ? last : t + i];
+        walk(nodes, bits, x, at);
+        for (int i = 0; i < some; i++)
+            add(s, numbers, q[s->count + t + i], nodes[at[i]].value, outputs, raw);
+    }
+}
+
+/* Adds up trees: where there are some rows, tree by tree for all of them. */
+static void trees(const step_t *s, const double *numbers, const int32_t *q, const node_t *nodes,
+                  const uint32_t *bits, const turns_t *turns, int outputs, const double *work,
+                  double *raw, int rows) {
+    double leaves[BLOCK];
+    if (rows < FEW) {
+        for (int r = 0; r < rows; r++)
+            trees_of_row(s, numbers, q, nodes, bits, outputs, work + r, raw + r);
+        return;
+    }
+    for (int32_t t = 0; t < s->count; t++) {
+        if (!leaf_values(turns, q[t], work, rows, leaves))
+            walk_rows(nodes, bits, q[t], work, rows, leaves);
+        for (int r = 0; r < rows; r++)
+            add(s, numbers, q[s->count + t], leaves[r], outputs, raw + r);
+    }
 }
 
 /* How many of the sorted breaks are at most x. */
@@ -256,8 +277,8 @@ static void narrow_link(int32_t code, int outputs, int rows, double *raw) {
 }
 
 void run_step(const step_t *s, const double *numbers, const int32_t *integers,
-              const node_t *nodes, const uint32_t *bits, int outputs, int rows,
-              double *work, double *raw) {
+              const node_t *nodes, const uint32_t *bits, const turns_t *turns, int outputs,
+              int rows, double *work, double *raw) {
     const double *from = work + (int64_t)s->from * BLOCK;
     double *to = work + (int64_t)s->to * BLOCK;
     const double *p = numbers + s->a;
@@ -299,7 +320,7 @@ void run_step(const step_t *s, const double *numbers, const int32_t *integers,
         break;
     case TREES: /* count roots at b, then an output for each; -1 adds a number to every output,
                    found at the leaf's value */
-        trees(s, numbers, q, nodes, bits, outputs, work, raw, rows);
+        trees(s, numbers, q, nodes, bits, turns, outputs, work, raw, rows);
         break;
     case DIVIDE:
         for (int k = 0; k < outputs; k++)
@@ -356,6 +377,7 @@ void run_step(const step_t *s, const double *numbers, const int32_t *integers,
    have no answer, which NaN among their scores says. */
 EXPORT int64_t loopline_score(const step_t *steps, const double *numbers, const int32_t *integers,
                               const node_t *nodes, const uint32_t *bits, const int64_t *shape,
+                              const turns_t *turns,
                               const double *matrix, int64_t rows, double *work, double *raw,
                               double *scores) {
     int64_t inputs = shape[1], unanswered = 0;
@@ -367,7 +389,7 @@ EXPORT int64_t loopline_score(const step_t *steps, const double *numbers, const 
                 work[f * BLOCK + r] = matrix[(start + r) * inputs + f];
         for (int i = 0; i < outputs * BLOCK; i++) raw[i] = 0.0;
         for (int64_t i = 0; i < shape[0]; i++)
-            run_step(steps + i, numbers, integers, nodes, bits, outputs, count, work, raw);
+            run_step(steps + i, numbers, integers, nodes, bits, turns, outputs, count, work, raw);
         for (int r = 0; r < count; r++) {
             int none = 0;
             for (int k = 0; k < outputs; k++) {

@@ -10,7 +10,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,6 +94,23 @@ class Program(NamedTuple):
     outputs: int
 
 
+class _Turns(ctypes.Structure):
+    _fields_ = (
+        *[(name, ctypes.c_void_p) for name in ("of", "trees", "turns", "leaves")],
+        *[
+            (name, ctypes.c_int64)
+            for name in (
+                "tree_count",
+                "turn_count",
+                "leaf_count",
+                "most_trees",
+                "most_turns",
+                "most_leaves",
+            )
+        ],
+    )
+
+
 class Scorer:
     """Runs one program; may be called from several threads."""
 
@@ -105,14 +122,15 @@ class Scorer:
             return
         self._call = found.loopline_score
         pointer = ctypes.c_void_p
-        self._call.argtypes = [*[pointer] * 7, ctypes.c_int64, *[pointer] * 3]
+        self._call.argtypes = [*[pointer] * 8, ctypes.c_int64, *[pointer] * 3]
         self._call.restype = ctypes.c_int64
         shape = np.array([len(program.steps), program.inputs, program.outputs], np.int64)
         work = np.zeros(program.width * BLOCK)
         raw = np.zeros(program.outputs * BLOCK)
-        self._kept = (program, shape, work, raw)
-        arrays = (*program[:5], shape)
-        self._addresses = [array.ctypes.data for array in arrays]
+        turns, *arrays = _prepare_trees(found, program)
+        self._kept = (program, shape, work, raw, turns, arrays)
+        self._addresses = [array.ctypes.data for array in (*program[:5], shape)]
+        self._addresses.append(ctypes.addressof(turns))
         self._work, self._raw = work.ctypes.data, raw.ctypes.data
 
     def __call__(self, matrix: np.ndarray) -> tuple[np.ndarray, int]:
@@ -159,7 +177,7 @@ class Scorer:
                 return _unanswered(scores)
 
             return scores, answer
-        work, raw = (np.zeros_like(kept) for kept in self._kept[2:])
+        work, raw = (np.zeros_like(kept) for kept in self._kept[2:4])
         ends = [array.ctypes.data for array in (work, raw, scores)]
         arguments = (*self._addresses, matrix.ctypes.data, rows, *ends)
         call, kept = self._call, (matrix, work, raw)
@@ -176,6 +194,27 @@ class Scorer:
             raise ValueError(
                 f"the plan takes (rows, {self._program.inputs}), and got {matrix.shape}"
             )
+
+
+def _prepare_trees(found: ctypes.CDLL, program: Program) -> tuple[Any, ...]:
+    """Return what `turns.c` makes of the trees that are small enough, and the arrays it lies in."""
+    count = len(program.nodes)
+    of = np.zeros(count, np.int32)
+    trees = np.empty((count, 4), np.int32)
+    turns = np.empty((count, 3), np.int64)
+    leaves = np.empty(count)
+    ends = [array.ctypes.data for array in (of, trees, turns, leaves)]
+    made = _Turns(*ends, 0, 0, 0, count, count, count)
+    prepare = found.loopline_turns
+    prepare.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_int64]
+    prepare.restype = None
+    for code, _, _, some, _, b, *_ in program.steps.tolist():
+        if code == Op.TREES:
+            roots = np.ascontiguousarray(program.integers[b : b + some])
+            prepare(
+                ctypes.addressof(made), program.nodes.ctypes.data, roots.ctypes.data, len(roots)
+            )
+    return made, of, trees, turns, leaves
 
 
 def _unanswered(scores: np.ndarray) -> int:

@@ -103,6 +103,25 @@ def final(path: Path) -> Iterator[bool]:
             yield True
 
 
+class Commit(asyncio.Future[bool]):
+    """That all that was queued so far is on disk: one for everybody who waits for the same sync."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: list[Callable[[], None]] = []
+        """Called once it is settled, in order; a task's waking each costs as much as its work."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Refuse: who no longer waits must not end the waiting of the others."""
+        return False
+
+    def settle(self, written: bool) -> None:
+        """Tell everybody whether it was written."""
+        self.set_result(written)
+        for call in self.then:
+            call()
+
+
 class LogWriter:
     """Appends frames to segments in one folder, from one event loop.
 
@@ -121,7 +140,8 @@ class LogWriter:
         self.failure: str | None = None
         """What the disk last said, until it works again."""
         self._queue: list[bytes] = []
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._pending: list[Commit] = []
+        """What the next batch settles: one at most."""
         self._queued_bytes = 0
         self._handled_bytes = 0
         self._wake = threading.Event()
@@ -156,10 +176,14 @@ class LogWriter:
         """Wait until everything queued so far is on disk; False if that failed."""
         if self.level == "off":
             return False
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(done)
-        self._wake.set()
-        return await done
+        try:
+            commit = self._pending[0]
+        except IndexError:  # nobody waits yet, or the thread has just taken it
+            commit = Commit()
+            self._pending.append(commit)
+        if not self._wake.is_set():
+            self._wake.set()
+        return await commit
 
     def close(self) -> None:
         """Write what waits, seal the segment and end the thread."""
@@ -172,7 +196,7 @@ class LogWriter:
     def _run(self) -> None:
         while not self._is_closing:
             self._wake.wait(_SEGMENT_SECONDS)
-            if not self._waiting and not self._is_closing:
+            if self.level != "durable" and not self._pending and not self._is_closing:
                 time.sleep(_GATHER_SECONDS)
             self._wake.clear()
             self._commit()
@@ -181,8 +205,8 @@ class LogWriter:
 
     def _commit(self) -> None:
         # Who waits is taken first: its frame was queued before, so it is in this batch.
-        waiting = self._waiting[:]
-        del self._waiting[: len(waiting)]
+        pending = self._pending[:]
+        del self._pending[: len(pending)]
         batch = self._queue[:]
         del self._queue[: len(batch)]
         framed = b"".join(batch)
@@ -192,9 +216,9 @@ class LogWriter:
             self.frames += len(batch)
         else:
             self.lost += len(batch)
-        if waiting:
+        for commit in pending:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting, written)
+                commit.get_loop().call_soon_threadsafe(commit.settle, written)
 
     def _write(self, framed: bytes) -> None:
         if self._segment is not None and self._segment.is_full():
@@ -218,12 +242,6 @@ class LogWriter:
             self._segment = None
             return False
         return True
-
-
-def _resolve(waiting: "list[asyncio.Future[bool]]", written: bool) -> None:
-    for done in waiting:
-        if not done.done():  # its request may have been cancelled
-            done.set_result(written)
 
 
 class _Segment:

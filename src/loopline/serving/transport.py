@@ -23,6 +23,7 @@ import httptools
 from uvicorn.server import ServerState
 
 from loopline.serving.limits import PAGE, Intake
+from loopline.serving.log import Commit
 from loopline.serving.routes import Reply
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class Connection(asyncio.Protocol):
             return False  # which the usual way settles
         exchange = Exchange(self, asked.method, asked.path, data[end:])
         exchange.asked, exchange.has_all = asked, True
-        self._exchange = exchange
+        self._exchange, self._since = exchange, None
         self._body_bytes += size
         intake.bodies_bytes += size
         self._count_complete()
@@ -458,14 +459,21 @@ class Connection(asyncio.Protocol):
     def answer(self, exchange: Exchange) -> None:
         """Answer a request at once, or in a task if something on the way has to wait.
 
-        With a plan nothing has, and a task with its messages costs as much as the prediction.
+        With a plan nothing has but for the log, which calls those who wait for it one after the
+        other; a task with its messages costs as much as the prediction.
         """
-        answering = self._reply(exchange)
+        self._go_on_at_once(self._reply(exchange))
+
+    def _go_on_at_once(self, answering: Coroutine[Any, Any, None]) -> None:
         try:
             awaited = answering.send(None)
         except StopIteration:
             return
-        self._go_on(_rest(answering, awaited))
+        if isinstance(awaited, Commit):
+            awaited._asyncio_future_blocking = False  # as a task says that it has seen it
+            awaited.then.append(partial(self._go_on_at_once, answering))
+        else:
+            self._go_on(_rest(answering, awaited))
 
     def _begin_next(self) -> None:
         """Begin a request whose body is still on the way: its sender may wait for a word."""

@@ -412,7 +412,7 @@ def _asking(call: Call, flags: _Flags) -> Call:
 def _ids(request_id: str, rows: int) -> str:
     if rows == 1:
         return f"{request_id}-0"
-    return ",".join([f"{request_id}-{row}" for row in range(rows)])
+    return f"{request_id}-{f',{request_id}-'.join(map(str, range(rows)))}"
 
 
 def _column(tensor: Tensor) -> list[Any]:
