@@ -24,13 +24,15 @@ TYPES: dict[str, Any] = {
     "größe": "number", "h": "category",
 }  # fmt: skip
 _NUMBERS = [
-    "1", "0", "-1", "1.5", "-2.25e3", "1E-7", "123456789.123456789", "9007199254740991",
+    "1", "0", "-1", "1.5", "3.0", "2e1", "-2.25e3", "1E-7", "123456789.123456789",
+    "9007199254740991",
     "9007199254740993", "9223372036854775807", "1e23", "0.16521529854232803", "1e400", "-0", "-0.0",
     "01", "1.", "+1", ".5", "-", "1e", "-999", "4.9e-324", "1.7976931348623157e308", "0e0", "0E+5",
     "99999999999999999999999999999999999999999e-40", "true", "null", "NaN", "nul", '"39"',
 ]  # fmt: skip
 _TEXTS = [
-    '"x"', '"5"', '"5.0"', '"10"', '" x"', '"x "', '"?"', '""', '"true"', '"é"', '"München"',
+    '"5.0"', '"7.00"', '"-10.0"', '"x.0"', '".0"', '"\\ud83d\\ude00"', '"\\ud800"', '"a\\"b"',
+    '"x"', '"5"', '"10"', '" x"', '"x "', '"?"', '""', '"true"', '"é"', '"München"',
     '"\\u00e9"', '"\\n"', '"a\tb"', '"\u00a0x"', '"x\u3000"', '"x0"', '"\u20ac"', '"-999"', '"1.5"',
     '"\U0001f600"', '"\x7f"', "null", "5", "-5", "5.5", "true", "10", "[1]", "{}",
 ]  # fmt: skip
@@ -55,6 +57,7 @@ USUAL = {
 @pytest.fixture(scope="module")
 def signature() -> Signature:
     hour = parse("extract(hour from f)", TYPES)
+    week = parse("extract(week from f)", TYPES)
     size = parse("case when a > 1000 then 'long' when d = 'x' then 'short' else e end", TYPES)
     return Signature(
         "p",
@@ -68,6 +71,7 @@ def signature() -> Signature:
             Feature("b", "number"),
             Feature("d", "category", ("x", "5", "10", "true", "é", "München", "1.5")),
             Feature("hour", "number", sql=hour.sql, steps=hour.steps),
+            Feature("week", "number", sql=week.sql, steps=week.steps),
             Feature("c", "number"),
             Feature("size", "category", ("long", "short", "z"), sql=size.sql, steps=size.steps),
             Feature("größe", "number"),
@@ -111,7 +115,7 @@ def _body(chance: random.Random, *, usual: bool) -> str:
             for _ in range(rows)
         ]
         fields = [
-            f'"name":{gap}{json.dumps(name, ensure_ascii=chance.random() < 0.05)}',
+            f'"name":{gap}{json.dumps(name, ensure_ascii=chance.random() < 0.5)}',
             f'"shape":{gap}[{gap}{rows}{gap}{chance.choice(["", "", f",{gap}1"])}]',
             f'"datatype"{gap}: "{chance.choice(["FP64", "BYTES", "INT64", "BOOL"])}"',
             f'"data":[{gap}{f",{gap}".join(values)}{gap}]',

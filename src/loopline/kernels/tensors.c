@@ -1,5 +1,5 @@
 /* Reads the usual request of the Open Inference Protocol straight into columns: named tensors of
-   shape [n] or [n, 1], plain values, no texts with escapes.
+   shape [n] or [n, 1], plain values.
 
    What it reads it reads exactly as `serving/dialects/inference_protocol.py` and `serving/rows.py`
    do. Whatever it does not expect makes it return 0, and they read the body: so it never has to say
@@ -15,9 +15,12 @@
 
 enum { NUMBER, INTEGER, BOOLEAN, CATEGORY, TEXT, TIME };
 enum { NAMES = -1, MISSING_TEXTS = -2 };
+enum { WHOLE, EPOCH, HOUR, MINUTE, SECOND, DOW, ISODOW, WEEK, DAY, DOY, MONTH, QUARTER, YEAR };
 
 typedef struct { double value; int32_t owner, start, length, unused; } entry_t;
 typedef struct { int32_t type, required, logged, unused; } column_t;
+typedef struct { int32_t input, part; } feature_t; /* input -1 is row SQL of another kind */
+/* `start` is a place in the body; or, less than 0, one in `spare`, from -1 on. */
 typedef struct { double number; int32_t start, length; } value_t;
 
 typedef struct {
@@ -27,7 +30,7 @@ typedef struct {
     const entry_t *entries;
     int32_t *slots;
     const column_t *columns;
-    const int32_t *features;
+    const feature_t *features;
     const double *unheard;
     int64_t entry_count, slot_count, inputs, feature_count, unheard_count;
     /* What is made of a body: values column by column, the features row by row, and what the log
@@ -35,8 +38,9 @@ typedef struct {
     value_t *values;
     double *matrix;
     uint8_t *logged;
-    int64_t most_values, most_logged;
-    int64_t logged_size, id_start, id_length;
+    char *spare; /* texts without their escapes */
+    int64_t most_values, most_logged, most_spare;
+    int64_t logged_size, spare_size, id_start, id_length;
 } tensors_t;
 
 static uint32_t hash(const char *text, int64_t length, int32_t owner) {
@@ -99,7 +103,7 @@ static int is_utf8(const uint8_t *p, const uint8_t *end) {
     return 1;
 }
 
-/* The end of a text that begins after its quote, at its other quote; or 0. */
+/* The end of a text that begins after its quote, at its other quote; 0 where it has escapes. */
 static inline const char *text_end(const char *p) {
     const char *start = p;
     uint8_t any = 0;
@@ -111,23 +115,141 @@ static inline const char *text_end(const char *p) {
     return p;
 }
 
-/* Whether a sign may be white space, or a part of one, beyond ASCII's: U+85 and U+A0 begin with C2,
-   the others with E1, E2 and E3. */
-static inline int may_be_space(uint8_t c) {
-    return c <= 0x20 || c == 0x7F || c == 0xC2 || (c >= 0xE1 && c <= 0xE3);
+/* The four hexadecimal digits at p, or -1. */
+static int32_t read_hex(const char *p) {
+    int32_t value = 0;
+    for (int i = 0; i < 4; i++) {
+        char c = p[i];
+        int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Writes the sign that is escaped at *p, which moves on; returns the end of what it wrote, or 0. */
+static char *unescape(const char **p, char *to) {
+    static const char known[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+    char c = *(*p)++;
+    if (c != 'u') {
+        for (const char *k = known; *k; k += 2)
+            if (*k == c) { *to++ = k[1]; return to; }
+        return 0;
+    }
+    int32_t code = read_hex(*p);
+    if (code < 0) return 0;
+    *p += 4;
+    if (code >= 0xD800 && code < 0xE000) { /* half of a sign: the other one follows */
+        if (code >= 0xDC00 || (*p)[0] != '\\' || (*p)[1] != 'u') return 0;
+        int32_t low = read_hex(*p + 2);
+        if (low < 0xDC00 || low > 0xDFFF) return 0;
+        *p += 6;
+        code = 0x10000 + ((code - 0xD800) << 10) + low - 0xDC00;
+    }
+    if (code < 0x80) *to++ = (char)code;
+    else if (code < 0x800) *to++ = (char)(0xC0 | code >> 6);
+    else if (code < 0x10000) *to++ = (char)(0xE0 | code >> 12);
+    else *to++ = (char)(0xF0 | code >> 18);
+    for (int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3; more; more--)
+        *to++ = (char)(0x80 | (code >> (6 * more - 6) & 0x3F));
+    return to;
+}
+
+/* Reads a text after its quote; returns what follows its other one, or 0. */
+static const char *read_text(tensors_t *t, const char *p, const char **start, const char **end) {
+    *start = p;
+    *end = text_end(p);
+    if (*end) return *end + 1;
+    char *to = t->spare + t->spare_size;
+    *start = to;
+    while (*p != '"') {
+        if ((uint8_t)*p < 0x20 || to - t->spare + 4 > t->most_spare) return 0;
+        if (*p != '\\') *to++ = *p++;
+        else if (p++, !(to = unescape(&p, to))) return 0;
+    }
+    *end = to;
+    t->spare_size = to - t->spare;
+    return is_utf8((const uint8_t *)*start, (const uint8_t *)to) ? p + 1 : 0;
+}
+
+static inline int32_t place_of(const tensors_t *t, const char *body, const char *text) {
+    int is_spare = text >= t->spare && text < t->spare + t->most_spare;
+    return (int32_t)(is_spare ? t->spare - text - 1 : text - body);
+}
+
+static inline const char *text_at(const tensors_t *t, const char *body, int32_t place) {
+    return place < 0 ? t->spare - place - 1 : body + place;
+}
+
+/* Whether the sign at p may be white space: of ASCII any that is not shown, else `SPACE` of
+   `data/columns.py`. */
+static inline int may_be_space(const uint8_t *p) {
+    switch (p[0]) {
+    case 0xC2: return p[1] == 0x85 || p[1] == 0xA0;
+    case 0xE1: return p[1] == 0x9A && p[2] == 0x80;
+    case 0xE2:
+        if (p[1] == 0x81) return p[2] == 0x9F;
+        return p[1] == 0x80 && (p[2] <= 0x8A || p[2] == 0xA8 || p[2] == 0xA9 || p[2] == 0xAF);
+    case 0xE3: return p[1] == 0x80 && p[2] == 0x80;
+    }
+    return p[0] <= 0x20 || p[0] == 0x7F;
 }
 
 /* Whether nothing is stripped from a text that is not empty. */
 static int is_stripped(const char *start, const char *end) {
     const char *last = end - 1;
     while (((uint8_t)*last & 0xC0) == 0x80 && last > start) last--;
-    return !may_be_space((uint8_t)*start) && !may_be_space((uint8_t)*last);
+    return !may_be_space((const uint8_t *)start) && !may_be_space((const uint8_t *)last);
 }
 
 static int two(const char *p, int most) {
     if (!is_digit(p[0]) || !is_digit(p[1])) return -1;
     int value = (p[0] - '0') * 10 + p[1] - '0';
     return value <= most ? value : -1;
+}
+
+static inline int64_t floored(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+/* Days since 1970 of a day, and back. */
+static int64_t days_of(int64_t year, int64_t month, int64_t day) {
+    int64_t y = year - (month <= 2), era = floored(y, 400), of_era = y - era * 400;
+    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+static void day_of(int64_t days, int64_t *year, int64_t *month, int64_t *day) {
+    int64_t z = days + 719468, era = floored(z, 146097), of_era = z - era * 146097;
+    int64_t of_400 = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * of_400 + of_400 / 4 - of_400 / 100);
+    int64_t from_march = (5 * of_year + 2) / 153;
+    *day = of_year - (153 * from_march + 2) / 5 + 1;
+    *month = from_march + (from_march < 10 ? 3 : -9);
+    *year = of_400 + era * 400 + (*month <= 2);
+}
+
+/* A part of a moment, as `data/row_steps.py` has them. */
+static double part_of(int64_t moment, int32_t part) {
+    int64_t seconds = floored(moment, 1000000), days = floored(seconds, 86400);
+    int64_t of_day = seconds - days * 86400, year, month, day;
+    int64_t weekday = days + 3 - floored(days + 3, 7) * 7; /* from Monday, which is 0 */
+    switch (part) {
+    case EPOCH: return (double)moment / 1e6;
+    case HOUR: return (double)(of_day / 3600);
+    case MINUTE: return (double)(of_day / 60 % 60);
+    case SECOND: return (double)(of_day % 60);
+    case DOW: return (double)((weekday + 1) % 7);
+    case ISODOW: return (double)(weekday + 1);
+    }
+    day_of(part == WEEK ? days - weekday + 3 : days, &year, &month, &day);
+    switch (part) {
+    case WEEK: return (double)((days - weekday + 3 - days_of(year, 1, 1)) / 7 + 1);
+    case DAY: return (double)day;
+    case DOY: return (double)(days - days_of(year, 1, 1) + 1);
+    case MONTH: return (double)month;
+    case QUARTER: return (double)((month - 1) / 3 + 1);
+    }
+    return (double)year;
 }
 
 /* Microseconds since 1970 of a time as ISO 8601 writes it, in `*to`; returns 0 where it is none. */
@@ -140,11 +262,7 @@ static int read_time(const char *p, const char *end, int64_t *to) {
     int64_t year = century * 100 + of_century;
     int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (day > days[month - 1] + (month == 2 && leap)) return 0;
-    int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t seconds =
-        (era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468) * 86400;
-    int64_t fraction = 0;
+    int64_t seconds = days_of(year, month, day) * 86400, fraction = 0;
     p += 10;
     if (p < end) {
         if (end - p < 6 || (*p != 'T' && *p != ' ') || p[3] != ':') return 0;
@@ -233,6 +351,18 @@ static int is_unheard(const tensors_t *t, double number) {
     return 0;
 }
 
+/* Where the point is in a whole number with zeros after it: 5.0 is the category 5. Or 0. */
+static const char *whole_until(const char *start, const char *end) {
+    const char *p = end;
+    while (p > start && p[-1] == '0') p--;
+    if (p == end || p == start || *--p != '.') return 0;
+    const char *point = p;
+    start += start < point && (*start == '+' || *start == '-');
+    if (start == point) return 0;
+    while (start < point && is_digit(*start)) start++;
+    return start == point ? point : 0;
+}
+
 /* Takes a text, or what stands for one, as a column's value. */
 static int take_text(const tensors_t *t, const char *body, int32_t column, const char *start,
                      const char *end, value_t *to) {
@@ -240,7 +370,7 @@ static int take_text(const tensors_t *t, const char *body, int32_t column, const
     int64_t length = end - start;
     if (length && !is_stripped(start, end)) return 0;
     to->number = 0.0;
-    to->start = (int32_t)(start - body);
+    to->start = place_of(t, body, start);
     to->length = (int32_t)length;
     if (type == CATEGORY) {
         const entry_t *known = find(t, start, length, column);
@@ -252,7 +382,15 @@ static int take_text(const tensors_t *t, const char *body, int32_t column, const
         return 1;
     }
     if (type == TEXT) return 1;
-    if (type == CATEGORY) return !length || end[-1] != '0'; /* 5.0 is the category 5 */
+    if (type == CATEGORY) {
+        const char *point = whole_until(start, end);
+        if (point) {
+            to->length = (int32_t)(point - start);
+            const entry_t *known = find(t, start, to->length, column);
+            if (known) to->number = known->value;
+        }
+        return 1;
+    }
     if (type == TIME) {
         int64_t moment;
         if (!read_time(start, end, &moment)) return 0;
@@ -263,12 +401,13 @@ static int take_text(const tensors_t *t, const char *body, int32_t column, const
 }
 
 /* Reads one value of a column; returns its end, or 0. */
-static const char *read_value(const tensors_t *t, const char *body, const char *p, int32_t column,
+static const char *read_value(tensors_t *t, const char *body, const char *p, int32_t column,
                               value_t *to) {
     int32_t type = t->columns[column].type;
     if (*p == '"') {
-        const char *end = text_end(p + 1);
-        return end && take_text(t, body, column, p + 1, end, to) ? end + 1 : 0;
+        const char *start, *end;
+        p = read_text(t, p + 1, &start, &end);
+        return p && take_text(t, body, column, start, end, to) ? p : 0;
     }
     if (*p == 'n') {
         to->number = NAN;
@@ -286,7 +425,7 @@ static const char *read_value(const tensors_t *t, const char *body, const char *
         int is_whole;
         end = read_number(p, &to->number, &is_whole);
         if (!end || is_unheard(t, to->number)) return 0;
-        if (type == NUMBER || (type == INTEGER && is_whole)) return end;
+        if (type == NUMBER || (type == INTEGER && to->number == floor(to->number))) return end;
         if (!is_whole) return 0;
     }
     if (type != CATEGORY && type != TEXT) return 0;
@@ -325,7 +464,7 @@ static const char *read_shape(const char *p, int64_t *rows) {
     return *p == ']' ? p + 1 : 0;
 }
 
-static const char *read_data(const tensors_t *t, const char *body, const char *p, int32_t column,
+static const char *read_data(tensors_t *t, const char *body, const char *p, int32_t column,
                              int64_t rows) {
     value_t *to = t->values + column * rows;
     if (*p != '[') return 0;
@@ -340,7 +479,7 @@ static const char *read_data(const tensors_t *t, const char *body, const char *p
 
 /* Reads one tensor after its brace: name, then data, with shape before it. The column before it is
    `*column`, and probably the next one is the next. `*rows` is 0 before the first. */
-static const char *read_tensor(const tensors_t *t, const char *body, const char *p, int32_t *column,
+static const char *read_tensor(tensors_t *t, const char *body, const char *p, int32_t *column,
                                int64_t *rows) {
     int has_name = 0, has_shape = 0, has_type = 0, has_data = 0;
     for (;; p++) {
@@ -353,15 +492,15 @@ static const char *read_tensor(const tensors_t *t, const char *body, const char 
         p = space(p + 1);
         int64_t length = end - key;
         if (length == 4 && memcmp(key, "name", 4) == 0 && !has_name++) {
-            if (*p != '"' || !(end = text_end(p + 1))) return 0;
+            const char *name;
+            if (*p != '"' || !(p = read_text(t, p + 1, &name, &end))) return 0;
             const entry_t *entry = t->entries + *column + 1; /* names come first among them */
-            length = end - p - 1;
+            length = end - name;
             if (*column + 1 >= t->inputs || entry->length != length
-                || memcmp(t->texts + entry->start, p + 1, (size_t)length) != 0)
-                entry = find(t, p + 1, length, NAMES);
+                || memcmp(t->texts + entry->start, name, (size_t)length) != 0)
+                entry = find(t, name, length, NAMES);
             if (!entry) return 0;
             *column = (int32_t)(entry - t->entries);
-            p = end + 1;
         } else if (length == 5 && memcmp(key, "shape", 5) == 0 && !has_shape++) {
             int64_t n;
             if (!(p = read_shape(p, &n)) || (*rows && n != *rows)) return 0;
@@ -379,7 +518,7 @@ static const char *read_tensor(const tensors_t *t, const char *body, const char 
     }
 }
 
-static const char *read_inputs(const tensors_t *t, const char *body, const char *p, int64_t *rows) {
+static const char *read_inputs(tensors_t *t, const char *body, const char *p, int64_t *rows) {
     uint8_t seen[4096] = {0};
     int32_t column = -1;
     if (*p != '[' || t->inputs > (int64_t)sizeof seen) return 0;
@@ -420,9 +559,11 @@ static uint8_t *put_text(uint8_t *to, const char *text, int32_t length) {
     return to + length;
 }
 
-static uint8_t *put_value(uint8_t *to, const char *body, int32_t type, const value_t *value) {
+static uint8_t *put_value(uint8_t *to, const tensors_t *t, const char *body, int32_t type,
+                          const value_t *value) {
     if (value->length < 0) { *to++ = 0xC0; return to; }
-    if (type == CATEGORY || type == TEXT) return put_text(to, body + value->start, value->length);
+    if (type == CATEGORY || type == TEXT)
+        return put_text(to, text_at(t, body, value->start), value->length);
     uint64_t bits;
     memcpy(&bits, &value->number, sizeof bits);
     *to++ = type == TIME ? 0xD3 : 0xCB;
@@ -438,13 +579,20 @@ static void give(tensors_t *t, const char *body, int64_t rows) {
         if (!t->columns[j].logged) continue;
         to = put_array(to, rows);
         for (int64_t r = 0; r < rows; r++)
-            to = put_value(to, body, t->columns[j].type, t->values + j * rows + r);
+            to = put_value(to, t, body, t->columns[j].type, t->values + j * rows + r);
     }
     t->logged_size = to - t->logged;
     for (int64_t f = 0; f < t->feature_count; f++) {
-        if (t->features[f] < 0) continue; /* row SQL makes it */
-        const value_t *from = t->values + t->features[f] * rows;
-        for (int64_t r = 0; r < rows; r++) t->matrix[r * t->feature_count + f] = from[r].number;
+        feature_t feature = t->features[f];
+        if (feature.input < 0) continue;
+        const value_t *from = t->values + feature.input * rows;
+        double *made = t->matrix + f;
+        for (int64_t r = 0; r < rows; r++, made += t->feature_count) {
+            int64_t moment;
+            memcpy(&moment, &from[r].number, sizeof moment);
+            if (feature.part == WHOLE) *made = from[r].number;
+            else *made = from[r].length < 0 ? NAN : part_of(moment, feature.part);
+        }
     }
 }
 
@@ -454,6 +602,7 @@ EXPORT int64_t loopline_tensors(tensors_t *t, const char *body, int64_t size) {
     int has_id = 0, has_inputs = 0;
     const char *p = space(body), *end;
     t->id_length = -1;
+    t->spare_size = 0;
     if (size >= INT32_MAX || *p != '{') return 0;
     for (p++;; p++) {
         p = space(p);
@@ -466,10 +615,9 @@ EXPORT int64_t loopline_tensors(tensors_t *t, const char *body, int64_t size) {
         if (end - key == 6 && memcmp(key, "inputs", 6) == 0 && !has_inputs++) {
             if (!(p = read_inputs(t, body, p, &rows))) return 0;
         } else if (end - key == 2 && memcmp(key, "id", 2) == 0 && !has_id++) {
-            if (*p != '"' || !(end = text_end(p + 1))) return 0;
-            t->id_start = p + 1 - body;
-            t->id_length = end - p - 1;
-            p = end + 1;
+            if (*p != '"' || !(p = read_text(t, p + 1, &key, &end))) return 0;
+            t->id_start = place_of(t, body, key);
+            t->id_length = end - key;
         } else return 0;
         p = space(p);
         if (*p == '}') break;

@@ -17,15 +17,21 @@ TYPES = ("number", "integer", "boolean", "category", "text", "time")
 MOST_VALUES = 1 << 16
 """Of one request: more are read the other way, and their buffers would be large."""
 _MOST_LOGGED = 9 * MOST_VALUES + (4 << 20)
+_MOST_SPARE = 1 << 20
 _NAMES, _MISSING = -1, -2
+PARTS = (
+    None, "epoch", "hour", "minute", "second", "dow", "isodow", "week", "day", "doy", "month",
+    "quarter", "year",
+)  # fmt: skip
+"""Of a time, numbered as in `tensors.c`; the first is the column as it stands."""
 
 _ENTRY = np.dtype(
     [("value", np.float64), *[(n, np.int32) for n in ("owner", "start", "length", "unused")]]
 )
 _COLUMN = np.dtype([(n, np.int32) for n in ("type", "required", "logged", "unused")])
 VALUE = np.dtype([("number", np.float64), ("start", np.int32), ("length", np.int32)])
-"""A value: its number (a category's code, a time's bits), and where its text is in the body. The
-length is -1 where it is missing."""
+"""A value: its number (a category's code, a time's bits), and where its text is, which
+`TensorReader.text` reads. The length is -1 where it is missing."""
 
 
 class Column(NamedTuple):
@@ -49,10 +55,11 @@ class _Tensors(ctypes.Structure):
             (name, ctypes.c_int64)
             for name in ("entry_count", "slot_count", "inputs", "feature_count", "unheard_count")
         ],
-        *[(name, ctypes.c_void_p) for name in ("values", "matrix", "logged")],
+        *[(name, ctypes.c_void_p) for name in ("values", "matrix", "logged", "spare")],
+        *[(name, ctypes.c_int64) for name in ("most_values", "most_logged", "most_spare")],
         *[
             (name, ctypes.c_int64)
-            for name in ("most_values", "most_logged", "logged_size", "id_start", "id_length")
+            for name in ("logged_size", "spare_size", "id_start", "id_length")
         ],
     )
 
@@ -63,11 +70,12 @@ class TensorReader:
     def __init__(
         self,
         columns: Sequence[Column],
-        features: Sequence[int],
+        features: Sequence[tuple[int, str | None]],
         missing: Sequence[str],
         unheard: Sequence[float],
     ) -> None:
-        """Prepare for `columns`; each of `features` is the place of one, or -1 for none of them.
+        """Prepare for `columns`. Each of `features` is the place of one and a part of `PARTS`; the
+        place is -1 for what the caller works out.
 
         `missing` are texts that mean missing, `unheard` numbers that do.
 
@@ -94,20 +102,24 @@ class TensorReader:
         """What was read, column by column."""
         self._matrix = np.empty(MOST_VALUES)
         self._logged = np.empty(_MOST_LOGGED, np.uint8)
+        self._spare = np.empty(_MOST_SPARE, np.uint8)
         self._kept: tuple[Any, ...] = (
             np.frombuffer(b"".join(texts) or b"-", np.uint8),
             table,
             slots,
             about,
-            np.array(features, np.int32),
+            np.array([(place, PARTS.index(part)) for place, part in features], np.int32),
             np.array([*unheard, 0.0]),
         )
         most = min(MOST_VALUES // max(1, part) for part in (len(columns), len(features)))
         self._tensors = _Tensors(
             *[array.ctypes.data for array in self._kept],
             *[len(entries), len(slots), len(columns), len(features), len(unheard)],
-            *[array.ctypes.data for array in (self.values, self._matrix, self._logged)],
-            *[most * len(columns), _MOST_LOGGED, 0, 0, 0],
+            *[
+                array.ctypes.data
+                for array in (self.values, self._matrix, self._logged, self._spare)
+            ],
+            *[most * len(columns), _MOST_LOGGED, _MOST_SPARE, 0, 0, 0, 0],
         )
         found.loopline_tensors_index.argtypes = [ctypes.c_void_p]
         found.loopline_tensors_index.restype = None
@@ -138,7 +150,10 @@ class TensorReader:
     def client_id(self, body: bytes) -> str | None:
         """Return the id that the body gives."""
         length = self._tensors.id_length
-        if length < 0:
-            return None
-        start = self._tensors.id_start
-        return str(body[start : start + length], "utf-8")
+        return None if length < 0 else self.text(body, self._tensors.id_start, length)
+
+    def text(self, body: bytes, start: int, length: int) -> str:
+        """Return a text that was read: of the body, or where it had escapes, beside it."""
+        if start >= 0:
+            return str(body[start : start + length], "utf-8")
+        return str(self._spare[-start - 1 :][:length].tobytes(), "utf-8")

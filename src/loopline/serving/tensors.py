@@ -12,7 +12,7 @@ import numpy as np
 
 from loopline.data.columns import NAT, Columns, missing_numbers
 from loopline.data.row_steps import evaluate
-from loopline.kernels.tensors import Column, TensorReader
+from loopline.kernels.tensors import PARTS, Column, TensorReader
 from loopline.model.signature import Feature, Signature
 from loopline.serving.rows import Rows, codes_of, columns_of
 
@@ -38,12 +38,12 @@ class Tensors:
             Column(c.name, c.type, c.required, c.logged, codes_of(plain.get(c.name)))
             for c in signature.inputs
         ]
-        features = [places[f.name] if f.steps is None else -1 for f in signature.features]
+        features = [_taken(feature, signature, places) for feature in signature.features]
         self._types = [column.type for column in signature.inputs]
         self._reader = TensorReader(
             columns, features, signature.missing, sorted(missing_numbers(signature.missing))
         )
-        computed = [(at, f) for at, f in enumerate(signature.features) if f.steps is not None]
+        computed = [(at, f) for at, f in enumerate(signature.features) if features[at][0] < 0]
         self._computed: list[tuple[int, Feature, Mapping[str | None, float] | None]] = [
             (at, f, _coded(f) if f.kind == "category" else None) for at, f in computed
         ]
@@ -83,10 +83,25 @@ class Tensors:
             return values["number"].copy()
         texts = np.empty(count, dtype=object)
         texts[:] = [
-            None if length < 0 else str(body[start : start + length], "utf-8")
+            None if length < 0 else self._reader.text(body, start, length)
             for _, start, length in values.tolist()
         ]
         return texts
+
+
+def _taken(
+    feature: Feature, signature: Signature, places: Mapping[str, int]
+) -> tuple[int, str | None]:
+    """Return the input that a feature is taken from and which part of it; else -1."""
+    if feature.steps is None:
+        return places[feature.name], None
+    if len(feature.steps) == 2 and feature.kind == "number":
+        [[first, _, *name], [then, _, *part]] = feature.steps
+        if (first, then) == ("column", "part") and part[0] in PARTS:
+            place = places[name[0]]
+            if signature.inputs[place].type == "time":
+                return place, part[0]
+    return -1, None
 
 
 def _coded(feature: Feature) -> dict[str | None, float]:
