@@ -1,10 +1,15 @@
 """What watching costs: drift, checks, fairness and a month of counts, beside what people use.
 
+    python -m bench.watching [--only TASK] [--rows N] [--rounds N] [--limit SECONDS] [--page]
+
 Each contender is a process of its own over the same files, in turn: 40 columns of numbers and 10 of
 categories, reference and current. A ratio is taken within a round. Peers are given their own
 environments and what their documentation recommends; of them the work alone is timed as well,
 without imports and reading. Loopline is always the whole command. Files are made once, in
 `~/.cache/loopline-bench/data`.
+
+A peer is stopped after `--limit` seconds, which is a result, and not asked again with more rows;
+one that fails is told with its reason. What was measured until an interruption is printed.
 """
 
 import argparse
@@ -14,7 +19,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,14 +27,23 @@ from bench import venvs
 from bench.figures import Goal, Spread
 from bench.load import BenchError
 from bench.peers import loopline
+from bench.tables import written
 
 _HERE = Path(__file__).resolve()
 _ROOT = _HERE.parents[1]
-_SECONDS = 300.0
+_PAGE = _ROOT / "docs" / "explanation" / "watching-speed.md"
+_SECONDS = 900.0
+"""For Loopline itself, which must come to its end."""
+_LIMIT = 120.0
 _GROWTH = (1_000_000, 10_000_000, 100_000_000)
 _SIZES = (10_000, 100_000, 1_000_000)
 _BLOCK = 1_000_000
 FLOOR, OWN, DELTA = "decode", "loopline", "loopline on Delta"
+PEERS = frozenset({
+    "scipy", "nannyml", "evidently", "polars", "pandera", "great_expectations", "fairlearn",
+})  # fmt: skip
+_BESIDE = {"drift": OWN, "checks": "loopline_checks", "fairness": "loopline_fairness"}
+"""What each task's ratios are to."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +55,24 @@ class Turn:
     rows: int
     round: int
     seconds: float | None
-    """Of the whole process; None where it was stopped."""
+    """Of the whole process; None where it was stopped, or failed."""
     cpu_seconds: float = 0.0
     peak_mib: float = 0.0
     work_seconds: float | None = None
     """Of the work alone, as the contender timed itself."""
     said: str = ""
     """What it found; or, where it failed, why."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one run of the benchmark is asked for."""
+
+    sizes: Sequence[int] = _SIZES
+    growth: Sequence[int] = _GROWTH
+    rounds: int = 3
+    without: Sequence[str] = ()
+    limit: float = _LIMIT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,27 +83,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", action="append", choices=[*TASKS], help="these tasks alone; may be repeated"
     )
     parser.add_argument("--without", action="append", default=[], help="not this contender")
+    parser.add_argument(
+        "--rows", action="append", type=int, help="of drift and checks; may be repeated"
+    )
     parser.add_argument("--quick", action="store_true", help="small files, once: does it run?")
     parser.add_argument("--most", type=int, default=_GROWTH[-1], help="rows that growth ends with")
+    parser.add_argument("--limit", type=float, default=_LIMIT, help="seconds that a peer has")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    parser.add_argument("--page", action="store_true", help="write the tables into the docs")
     options = parser.parse_args(arguments)
-    sizes = (2_000,) if options.quick else _SIZES
-    growth = (20_000, 80_000) if options.quick else tuple(n for n in _GROWTH if n <= options.most)
-    rounds = 1 if options.quick else options.rounds
+    asked = Asked(
+        options.rows or ((2_000,) if options.quick else _SIZES),
+        (20_000, 80_000) if options.quick else tuple(n for n in _GROWTH if n <= options.most),
+        1 if options.quick else options.rounds,
+        options.without,
+        options.limit,
+    )
     turns: list[Turn] = []
+    code = 0
     try:
         for task in options.only or TASKS:
-            turns += TASKS[task](sizes, growth, rounds, options.without)
+            turns.extend(TASKS[task](asked))
     except BenchError as error:
         print(error, file=sys.stderr)
-        return 1
+        code = 1
     except KeyboardInterrupt:
-        return 130
+        code = 130
     if options.json:
         print(json.dumps([asdict(turn) for turn in turns], indent=1))
-        return 0
+        return code
     _print(turns)
-    return 0
+    if options.page and not code:
+        written(_PAGE, "".join(markdown(turns)))
+    return code
 
 
 def data() -> Path:
@@ -160,13 +197,13 @@ began = time.perf_counter()
 try:
     ran = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, timeout=float(sys.argv[1]))
 except subprocess.TimeoutExpired:
-    print(json.dumps([None, 0, 0, ""]))
-    sys.exit(0)
+    ran = None
 seconds = time.perf_counter() - began
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-print(json.dumps([seconds, cpu, peak, ran.stdout.decode(errors="replace")]))
-sys.exit(ran.returncode)
+said = ran.stdout.decode(errors="replace") if ran else ""
+print(json.dumps([seconds if ran else None, cpu, peak, said]))
+sys.exit(ran.returncode if ran else 0)
 """
 """A process between, so that what its children used is the contender's alone."""
 
@@ -194,10 +231,21 @@ def measured(command: Sequence[str], seconds: float = _SECONDS) -> Measured:
     return took, cpu, peak, out
 
 
-def ratio(turns: Sequence[Turn], over: str, under: str, *, cpu: bool = False) -> Spread | None:
-    """Return how many times as long `over` took as `under`, taken within each round."""
+def ratio(
+    turns: Sequence[Turn], over: str, under: str, *, cpu: bool = False, work: bool = False
+) -> Spread | None:
+    """Return how many times as long `over` took as `under`, taken within each round.
+
+    Of the whole process, in seconds or CPU seconds; or of the `work` as each timed it itself.
+    """
     found = {
-        (turn.contender, turn.round): turn.cpu_seconds if cpu else turn.seconds for turn in turns
+        (turn.contender, turn.round): turn.work_seconds
+        if work
+        else turn.cpu_seconds
+        if cpu
+        else turn.seconds
+        for turn in turns
+        if turn.seconds is not None
     }
     times = []
     for (name, number), seconds in found.items():
@@ -230,8 +278,9 @@ def goals(turns: Sequence[Turn]) -> list[Goal]:
     months = [turn.work_seconds for turn in turns if turn.task == "month" and turn.work_seconds]
     most("a month of a billion", statistics.median(months) * 1e3 if months else None, 50, "ms")
     checks = [turn for turn in turns if turn.task == "checks"]
-    beside = ratio(checks, "loopline_checks", "polars")
-    most("82 checks beside one polars pass", beside and beside.median, 1.5, "times")
+    for name, what in (("loopline_checks", "the source"), ("loopline_stage", "a later stage")):
+        beside = ratio(checks, name, "polars", work=True)
+        most(f"82 checks of {what} beside one polars pass", beside and beside.median, 1.5, "times")
     return found
 
 
@@ -240,30 +289,52 @@ def _peer(name: str, contender: str) -> list[str]:
     return [python, str(_HERE.with_name("watching_peers.py")), contender]
 
 
-def _turn(task: str, contender: str, rows: int, number: int, command: Sequence[str]) -> Turn:
+def _turn(
+    task: str, contender: str, rows: int, number: int, command: Sequence[str], limit: float
+) -> Turn:
+    """Have one contender do it once; a peer may be stopped or fail, Loopline may not."""
     print(f"  {task}, {rows:,} rows: {contender}", file=sys.stderr, flush=True)
-    took, cpu, peak, out = measured(command)
-    work, said = None, ""
-    lines = out.strip().splitlines()
+    is_own = contender not in PEERS
+    try:
+        took, cpu, peak, out = measured(command, _SECONDS if is_own else limit)
+    except BenchError as error:
+        if is_own:
+            raise
+        return Turn(task, contender, rows, number, None, said=str(error))
     if took is None:
-        said = f"stopped after {_SECONDS:.0f} s"
-    elif lines and lines[-1].startswith("{") and contender not in {OWN, DELTA}:
-        told = json.loads(lines[-1])
-        work = told.pop("seconds")
-        said = json.dumps(told) if told else ""
-    elif contender in {OWN, DELTA}:
+        if is_own:
+            raise BenchError(f"{contender} took more than {_SECONDS:.0f} s with {rows:,} rows.")
+        said = f"stopped after {limit:.0f} s"
+        return Turn(task, contender, rows, number, None, cpu, peak, said=said)
+    if contender in {OWN, DELTA}:
         found = json.loads(out)
         names = sorted(one["column"] for one in found.get("drift", ()) if one["drifted"])
         said = json.dumps({"drifted": names})
-    return Turn(task, contender, rows, number, took, cpu, peak, work, said)
+        return Turn(task, contender, rows, number, took, cpu, peak, said=said)
+    told = json.loads(out.strip().splitlines()[-1])
+    work = told.pop("seconds")
+    return Turn(
+        task, contender, rows, number, took, cpu, peak, work, json.dumps(told) if told else ""
+    )
 
 
-def _drift(
-    sizes: Sequence[int], _growth: Sequence[int], rounds: int, without: Sequence[str]
-) -> list[Turn]:
-    turns = []
+def _in_rounds(
+    task: str, rows: int, commands: Mapping[str, list[str]], asked: Asked, stopped: set[str]
+) -> Iterator[Turn]:
+    """Yield each contender's turns, round by round; one in `stopped` has none, or no more."""
+    for number in range(asked.rounds):
+        for name, command in commands.items():
+            if name in asked.without or name in stopped:
+                continue
+            turn = _turn(task, name, rows, number, command, asked.limit)
+            if turn.seconds is None:
+                stopped.add(name)
+            yield turn
+
+
+def _drift(asked: Asked) -> Iterator[Turn]:
     stopped: set[str] = set()
-    for rows in sizes:
+    for rows in asked.sizes:
         first, second = map(str, pair(rows))
         deltas = [_as_delta(Path(place)) for place in (first, second)]
         commands = {
@@ -273,23 +344,9 @@ def _drift(
             "scipy": [*_peer("own", "scipy"), first, second],
         }
         for name in ("nannyml", "evidently"):
-            if name not in without:
+            if name not in asked.without and name not in stopped:
                 commands[name] = [*_peer(name, name), first, second]
-        for number in range(rounds):
-            for name, command in commands.items():
-                # A peer that took minutes is not asked again for the spread.
-                if name in without or name in stopped:
-                    continue
-                turns.append(_turn("drift", name, rows, number, command))
-                if turns[-1].seconds is None or (turns[-1].seconds or 0) > 60:
-                    stopped.add(name)
-        stopped -= {name for name in stopped if _ended(turns, name)}
-    return turns
-
-
-def _ended(turns: Sequence[Turn], name: str) -> bool:
-    last = [turn for turn in turns if turn.contender == name][-1]
-    return last.seconds is not None
+        yield from _in_rounds("drift", rows, commands, asked, stopped)
 
 
 def _as_delta(place: Path) -> str:
@@ -302,53 +359,38 @@ def _as_delta(place: Path) -> str:
     return str(folder)
 
 
-def _checks(
-    sizes: Sequence[int], _growth: Sequence[int], rounds: int, without: Sequence[str]
-) -> list[Turn]:
-    rows = max(sizes)
+def _checks(asked: Asked) -> Iterator[Turn]:
+    rows = max(asked.sizes)
     first, second = map(str, pair(rows))
     peers = {
         "polars": "own", "loopline_checks": "own", "loopline_stage": "own", "pandera": "own",
         "great_expectations": "great-expectations",
     }  # fmt: skip
-    return [
-        _turn("checks", name, rows, number, [*_peer(where, name), first, second])
-        for number in range(rounds)
+    commands = {
+        name: [*_peer(where, name), first, second]
         for name, where in peers.items()
-        if name not in without
-    ]
+        if name not in asked.without
+    }
+    yield from _in_rounds("checks", rows, commands, asked, set())
 
 
-def _fairness(
-    _sizes: Sequence[int], _growth: Sequence[int], rounds: int, without: Sequence[str]
-) -> list[Turn]:
-    return [
-        _turn("fairness", name, 100_000, number, [*_peer("own", name), "", ""])
-        for number in range(rounds)
-        for name in ("loopline_fairness", "fairlearn")
-        if name not in without
-    ]
+def _fairness(asked: Asked) -> Iterator[Turn]:
+    commands = {name: [*_peer("own", name), "", ""] for name in ("loopline_fairness", "fairlearn")}
+    yield from _in_rounds("fairness", 100_000, commands, asked, set())
 
 
-def _growing(
-    _sizes: Sequence[int], growth: Sequence[int], _rounds: int, _without: Sequence[str]
-) -> list[Turn]:
-    return [
-        _turn("growth", OWN, rows, 0, loopline("profile", str(long_file(rows)), "--json"))
-        for rows in growth
-    ]
+def _growing(asked: Asked) -> Iterator[Turn]:
+    for rows in asked.growth:
+        command = loopline("profile", str(long_file(rows)), "--json")
+        yield _turn("growth", OWN, rows, 0, command, asked.limit)
 
 
-def _month(
-    _sizes: Sequence[int], _growth: Sequence[int], rounds: int, _without: Sequence[str]
-) -> list[Turn]:
-    return [
-        _turn("month", "month", 1_000_000_000, number, [*_peer("own", "month"), "", ""])
-        for number in range(rounds)
-    ]
+def _month(asked: Asked) -> Iterator[Turn]:
+    commands = {"month": [*_peer("own", "month"), "", ""]}
+    yield from _in_rounds("month", 1_000_000_000, commands, asked, set())
 
 
-TASKS: Mapping[str, Callable[[Sequence[int], Sequence[int], int, Sequence[str]], list[Turn]]] = {
+TASKS: Mapping[str, Callable[[Asked], Iterator[Turn]]] = {
     "drift": _drift,
     "growth": _growing,
     "month": _month,
@@ -357,38 +399,72 @@ TASKS: Mapping[str, Callable[[Sequence[int], Sequence[int], int, Sequence[str]],
 }
 
 
+_HEADS = ("", "rows", "seconds", "of it work", "CPU s", "peak MiB", "times Loopline", "found")
+
+
+def _figures(turns: Sequence[Turn]) -> Iterator[list[str]]:
+    """Yield the row of each contender and size of one task, as `_HEADS` says."""
+    for name, rows in dict.fromkeys((turn.contender, turn.rows) for turn in turns):
+        same = [turn for turn in turns if turn.rows == rows]
+        own = [turn for turn in same if turn.contender == name]
+        ended = [turn for turn in own if turn.seconds is not None]
+        work = [turn.work_seconds for turn in ended if turn.work_seconds is not None]
+        beside = _BESIDE.get(own[0].task)
+        times = ratio(same, name, beside) if beside and beside != name else None
+        yield [
+            name,
+            f"{rows:,}",
+            str(Spread.of([turn.seconds or 0.0 for turn in ended])) if ended else "",
+            str(Spread.of(work)) if work else "",
+            str(Spread.of([turn.cpu_seconds for turn in ended])) if ended else "",
+            f"{max(turn.peak_mib for turn in own):.0f}",
+            str(times) if times else "",
+            own[-1].said,
+        ]
+
+
+def _machine() -> str:
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
+        ". Whole processes, start included. Medians over rounds, lowest and highest in brackets."
+    )
+
+
+def _verdict(goal: Goal) -> list[str]:
+    word = "at least" if goal.at_least else "at most"
+    state = "met" if goal.is_met else "NOT MET"
+    return [state, goal.name, f"{goal.found:.3g} {goal.unit}", f"{word} {goal.limit:g}"]
+
+
+def markdown(turns: Sequence[Turn]) -> Iterator[str]:
+    """Yield the tables as a page has them."""
+    for task in dict.fromkeys(turn.task for turn in turns):
+        yield f"{task.capitalize()}:\n\n| {' | '.join(_HEADS)} |\n|{' --- |' * len(_HEADS)}\n"
+        for cells in _figures([turn for turn in turns if turn.task == task]):
+            said = f"`{cells[-1]}`" if cells[-1] else ""
+            yield f"| {' | '.join([*cells[:-1], said])} |\n"
+        yield "\n"
+    yield f"{_machine()}\n\n| | goal | found | to reach |\n| --- | --- | --- | --- |\n"
+    for goal in goals(turns):
+        yield f"| {' | '.join(_verdict(goal))} |\n"
+
+
 def _print(turns: Sequence[Turn]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 150)
     for task in dict.fromkeys(turn.task for turn in turns):
-        mine = [turn for turn in turns if turn.task == task]
         table = Table(title=task, title_justify="left")
-        for head in ("", "rows", "seconds", "of it work", "CPU s", "peak MiB", "found"):
+        for head in _HEADS:
             table.add_column(head, justify="left" if head in {"", "found"} else "right")
-        for name, rows in dict.fromkeys((turn.contender, turn.rows) for turn in mine):
-            own = [turn for turn in mine if (turn.contender, turn.rows) == (name, rows)]
-            ended = [turn for turn in own if turn.seconds is not None]
-            work = [turn.work_seconds for turn in ended if turn.work_seconds is not None]
-            table.add_row(
-                name,
-                f"{rows:,}",
-                str(Spread.of([turn.seconds for turn in ended])) if ended else "",
-                str(Spread.of(work)) if work else "",
-                str(Spread.of([turn.cpu_seconds for turn in ended])) if ended else "",
-                f"{max(turn.peak_mib for turn in own):.0f}" if ended else "",
-                own[-1].said[:60],
-            )
+        for cells in _figures([turn for turn in turns if turn.task == task]):
+            table.add_row(*cells[:-1], cells[-1][:60])
         console.print(table)
     for goal in goals(turns):
-        word = "at least" if goal.at_least else "at most"
-        state = "met" if goal.is_met else "NOT MET"
-        console.print(f"{state:<8}{goal.name}: {goal.found:.3g} {goal.unit}, {word} {goal.limit:g}")
-    console.print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
-        ". Whole processes, start included. Medians over rounds, lowest and highest in brackets."
-    )
+        state, name, found, wanted = _verdict(goal)
+        console.print(f"{state:<8}{name}: {found}, {wanted}")
+    console.print(_machine())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,19 @@ import pyarrow.parquet as pq
 import pytest
 from bench.figures import Spread
 from bench.load import BenchError
-from bench.watching import Turn, data, goals, long_file, main, measured, pair, ratio
+from bench.watching import (
+    Asked,
+    Turn,
+    _in_rounds,
+    data,
+    goals,
+    long_file,
+    main,
+    markdown,
+    measured,
+    pair,
+    ratio,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +57,9 @@ def test_goals_are_judged_on_the_largest_files_and_the_slowest_growth():
         turn("growth", "loopline", rows=1, peak=100),
         turn("growth", "loopline", rows=2, peak=160),
         turn("month", "month", work=0.04),
-        turn("checks", "polars", seconds=1.0),
-        turn("checks", "loopline_checks", seconds=1.4),
+        turn("checks", "polars", work=1.0),
+        turn("checks", "loopline_checks", seconds=9.0, work=1.4),
+        turn("checks", "loopline_stage", work=1.7),
     ]
 
     found = {goal.name: (round(goal.found, 3), goal.is_met) for goal in goals(turns)}
@@ -57,7 +70,8 @@ def test_goals_are_judged_on_the_largest_files_and_the_slowest_growth():
         "drift beside NannyML": (20.0, False),
         "memory, 1 to 2 rows": (1.6, False),
         "a month of a billion": (40.0, True),
-        "82 checks beside one polars pass": (1.4, True),
+        "82 checks of the source beside one polars pass": (1.4, True),
+        "82 checks of a later stage beside one polars pass": (1.7, False),
     }
 
 
@@ -102,7 +116,49 @@ def test_a_contender_that_fails_is_told_and_one_that_takes_too_long_is_stopped()
     with pytest.raises(BenchError, match="no_such_module"):
         measured(["python", "-c", "import no_such_module"])
 
-    assert measured(["sleep", "60"], seconds=0.5)[0] is None
+    took, _, peak, said = measured(["sleep", "60"], seconds=0.5)
+    assert (took, said) == (None, "")
+    assert peak > 0
+
+
+def test_a_peer_that_is_stopped_or_fails_is_a_result_and_is_not_asked_again(monkeypatch):
+    def commands(name):
+        return {
+            "pandera": ["python", "-c", name],
+            "polars": ["python", "-c", "print('{\"seconds\": 1}')"],
+        }
+
+    slow = commands("import time; time.sleep(60)")
+    stopped = set()
+    found = list(_in_rounds("checks", 9, slow, Asked(rounds=2, limit=0.5), stopped))
+
+    assert [(one.contender, one.round, one.said) for one in found] == [
+        ("pandera", 0, "stopped after 0 s"), ("polars", 0, ""), ("polars", 1, "")
+    ]  # fmt: skip
+    assert stopped == {"pandera"}
+    assert list(_in_rounds("checks", 99, slow, Asked(without=["polars"]), stopped)) == []
+    [failed, *_] = _in_rounds("checks", 9, commands("import no_such"), Asked(rounds=1), set())
+    assert (failed.seconds, failed.said.rpartition(": ")[2]) == (None, "No module named 'no_such'")
+
+
+def test_loopline_itself_must_come_to_its_end():
+    with pytest.raises(BenchError, match="no_such"):
+        list(_in_rounds("month", 9, {"month": ["python", "-c", "import no_such"]}, Asked(), set()))
+
+
+def test_the_page_has_a_row_for_each_contender_and_what_is_not_reached():
+    turns = [
+        turn("drift", "loopline", seconds=2.0),
+        turn("drift", "decode", seconds=1.0),
+        Turn("drift", "evidently", 1000, 0, None, 99.0, 5000.0, said="stopped after 120 s"),
+    ]
+
+    page, one = "".join(markdown(turns)), Spread.of([1.0])
+
+    assert f"| loopline | 1,000 | {Spread.of([2.0])} |  | {Spread.of([1.0])} | 100 |  |  |" in page
+    assert f"| decode | 1,000 | {one} |  | {one} | 100 | {Spread.of([0.5])} |  |" in page
+    assert "| evidently | 1,000 |  |  |  | 5000 |  | `stopped after 120 s` |" in page
+    assert "| NOT MET | drift beside the decode floor, time | 2 times | at most 1.3 |" in page
 
 
 @pytest.mark.parametrize("wrong", [["--rounds", "0"], ["--only", "nothing"]])
