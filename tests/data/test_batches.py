@@ -3,15 +3,19 @@
 import gzip
 import json
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from loopline.data import batches, streams
 from loopline.data.batches import open_incoming
+from loopline.data.profiling import profile_all
+from loopline.data.sources.base import read_source
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
@@ -163,3 +167,67 @@ def test_a_folder_and_a_glob_are_their_files_by_name(tmp_path):
     assert rows(opened("b*", tmp_path), ["a"]) == [{"a": "b.parquet"}]
     with pytest.raises(SourceError, match="There is no"):
         opened("c.parquet", tmp_path)
+
+
+# Delta tables, by their files
+
+
+def test_what_a_delta_table_keeps_in_names_has_its_type_and_older_files_lack_nothing(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "id": range(8),
+            "day": [date(2024, 1, 1 + n % 3) for n in range(8)],
+            "n": pl.Series([1, 2, None] * 2 + [1, 2], dtype=pl.Int32),
+            "flag": [True, False] * 4,
+            "name": ["a b", "c/d=e", "ä %", None] * 2,
+        }
+    )
+    kept = ["day", "n", "flag", "name"]
+    write_deltalake(tmp_path / "t", frame, partition_by=kept)
+    more = frame.with_columns(id=pl.col("id") + 8, late=pl.lit("x"))
+    write_deltalake(tmp_path / "t", more, mode="append", schema_mode="merge")
+
+    incoming = opened("t", tmp_path)
+    names = incoming.sources[0].schema.names
+    found = [
+        pl.from_arrow(pa.Table.from_batches([batch]))
+        for piece in incoming.pieces(names)
+        for batch in piece.batches(names, ["name", "late"])
+    ]
+
+    there = pl.concat([part.with_columns(pl.col("name", "late").cast(pl.String)) for part in found])
+    assert there.sort("id").equals(pl.read_delta(str(tmp_path / "t")).select(names).sort("id"))
+    assert profile_all(["t"], tmp_path)[0].profile.columns["late"].missing == 8
+
+
+@pytest.mark.parametrize(
+    ("reader", "configuration", "said"),
+    [
+        ((3, ["deletionVectors"]), {}, r"apply \(purge\)\), and set delta\.enableDeletionVectors"),
+        ((2, None), {"delta.columnMapping.mode": "name"}, "its columns under other names"),
+    ],
+)
+def test_a_delta_table_that_would_be_read_wrongly_is_refused(tmp_path, reader, configuration, said):
+    write_deltalake(tmp_path / "t", pl.DataFrame({"a": [1, 2, 3]}))
+    log = tmp_path / "t" / "_delta_log" / f"{0:020}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            version, features = reader
+            protocol = {"minReaderVersion": version, "minWriterVersion": 5}
+            if features is not None:
+                protocol |= {"minWriterVersion": 7, "readerFeatures": features,
+                             "writerFeatures": features}  # fmt: skip
+            action["protocol"] = protocol
+        elif "metaData" in action:
+            action["metaData"]["configuration"] = configuration
+            schema = json.loads(action["metaData"]["schemaString"])
+            mapped = {"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "a"}
+            schema["fields"][0] |= {"name": "renamed", "metadata": mapped if configuration else {}}
+            action["metaData"]["schemaString"] = json.dumps(schema)
+    log.write_text("\n".join(map(json.dumps, actions)))
+
+    with pytest.raises(SourceError, match=said):
+        opened("t", tmp_path)
+    with pytest.raises(SourceError, match=said):
+        read_source("t", tmp_path, Settings.read(tmp_path, {}))

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
 import pyarrow as pa
 
-from loopline.data.sources.base import describe, fields, files_of
+from loopline.data.sources.base import check_mapping, describe, fields, files_of, unread
 from loopline.errors import SourceError, StoreError
 from loopline.store.files import File, is_remote, of_path, of_url
 
@@ -38,11 +39,15 @@ class Groups:
     numbers: tuple[int, ...]
     constants: tuple[tuple[str, Any], ...] = ()
     """Columns that a table keeps in its files' names."""
+    schema: pa.Schema | None = None
+    """Of the table that the file is of: an older file may lack a column, or have it smaller."""
 
     def batches(
         self, columns: Sequence[str], encoded: Sequence[str] = ()
     ) -> Iterator[pa.RecordBatch]:
         """Read them, a batch at a time; a column that the file lacks is left out.
+
+        Of a table's file it is null.
 
         Texts of the columns `encoded` come as places in a dictionary.
         """
@@ -51,13 +56,19 @@ class Groups:
         constants = dict(self.constants)
         with self.file.open() as stream, _read(self.file):
             # Unbuffered it would hold whole column chunks: 10 million rows may be one row group.
-            parquet = pq.ParquetFile(stream, buffer_size=1 << 20, read_dictionary=list(encoded))
-            there = set(parquet.schema_arrow.names)
+            footer = pq.read_metadata(stream)
+            there = set(footer.schema.to_arrow_schema().names)
+            parquet = pq.ParquetFile(
+                stream,
+                metadata=footer,
+                buffer_size=1 << 20,
+                read_dictionary=[name for name in encoded if name in there],
+            )
             wanted = [name for name in columns if name in there]
             for batch in parquet.iter_batches(
                 BATCH_ROWS, row_groups=list(self.numbers), columns=wanted, use_threads=False
             ):
-                yield _with(batch, {n: v for n, v in constants.items() if n in columns})
+                yield _as_table(batch, self.schema, columns, constants) if self.schema else batch
 
 
 @dataclass(frozen=True)
@@ -205,20 +216,22 @@ def open_delta(place: str, version: int | None = None) -> Incoming:
 
     try:
         table = DeltaTable(place, version=version)
+        check_mapping(table.metadata().configuration, place)
         # Refuses what only a newer reader would read rightly, such as deletion vectors.
         schema = table.to_pyarrow_dataset().schema
         added = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     except (TableNotFoundError, FileNotFoundError) as error:
         raise SourceError(f"There is no Delta table {place}.") from error
     except (DeltaError, OSError, ValueError) as error:
-        raise SourceError(f"The Delta table {place} cannot be read: {error}") from error
+        raise unread(place, error) from error
     kept = table.metadata().partition_columns
     found = []
     for entry in sorted(added, key=lambda entry: str(entry["path"])):
         values = tuple((name, entry[f"partition.{name}"]) for name in kept)
-        file = File(f"{place.rstrip('/')}/{entry['path']}", entry["size_bytes"], "")
+        file = File(f"{place.rstrip('/')}/{unquote(entry['path'])}", entry["size_bytes"], "")
         with file.open() as stream, _read(file):
-            found.append(replace(_Parquet.of(file, stream), constants=values, schema=schema))
+            one = _Parquet.of(file, stream)
+        found.append(replace(one, constants=values, schema=schema, is_of_table=True))
     empty = Held(place, schema.empty_table().to_batches(), schema)
     return Incoming(tuple(found) or (empty,), f"{place} version {table.version()}")
 
@@ -229,6 +242,7 @@ class _Parquet:
     schema: pa.Schema
     group_rows: tuple[int, ...]
     constants: tuple[tuple[str, Any], ...] = ()
+    is_of_table: bool = False
     is_typed: bool = True
     is_bare: bool = False
 
@@ -251,7 +265,7 @@ class _Parquet:
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         if max(self.group_rows, default=0) > _LARGE_GROUP:
-            every = Groups(self.file, tuple(range(len(self.group_rows))), self.constants)
+            every = self._groups(range(len(self.group_rows)))
             yield from _gathered(self.name, every.batches(columns))
             return
         first, row, gathered = 0, 0, 0
@@ -259,9 +273,13 @@ class _Parquet:
             gathered += rows
             is_last = place == len(self.group_rows) - 1
             if gathered and (is_last or gathered + self.group_rows[place + 1] > PIECE_ROWS):
-                groups = Groups(self.file, tuple(range(first, place + 1)), self.constants)
+                groups = self._groups(range(first, place + 1))
                 yield Piece(self.name, row, gathered, groups=groups)
                 first, row, gathered = place + 1, row + gathered, 0
+
+    def _groups(self, numbers: range) -> Groups:
+        schema = self.schema if self.is_of_table else None
+        return Groups(self.file, tuple(numbers), self.constants, schema)
 
 
 @dataclass(frozen=True)
@@ -414,10 +432,28 @@ def _only(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     return batch.select([name for name in columns if name in batch.schema.names])
 
 
-def _with(batch: pa.RecordBatch, constants: Mapping[str, Any]) -> pa.RecordBatch:
-    for name, value in constants.items():
-        batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
-    return batch
+def _as_table(
+    batch: pa.RecordBatch,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    constants: Mapping[str, Any],
+) -> pa.RecordBatch:
+    """Return the rows of one file as those of its table."""
+    names = [name for name in columns if name in schema.names]
+    arrays = []
+    for name in names:
+        kind = schema.field(name).type
+        if name in constants:
+            arrays.append(pa.repeat(pa.scalar(constants[name], kind), batch.num_rows))
+        elif name not in batch.schema.names:
+            arrays.append(pa.nulls(batch.num_rows, kind))
+        else:
+            values = batch.column(name)
+            is_encoded = pa.types.is_dictionary(values.type)
+            arrays.append(values if is_encoded or values.type == kind else values.cast(kind))
+    if not names:  # rows are counted all the same
+        return batch
+    return pa.RecordBatch.from_arrays(arrays, names)
 
 
 @contextlib.contextmanager

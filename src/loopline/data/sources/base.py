@@ -73,6 +73,32 @@ def check_names(names: Iterable[str], where: str) -> None:
             )
 
 
+def check_mapping(configuration: Mapping[str, str], place: str) -> None:
+    """Refuse a Delta table whose files call its columns otherwise: all would be read as missing.
+
+    Raises:
+        SourceError: it is one.
+    """
+    mode = configuration.get("delta.columnMapping.mode", "none")
+    if mode != "none":
+        raise SourceError(
+            f"The Delta table {place} has its columns under other names in its files "
+            f"(delta.columnMapping.mode is {mode}), which is not read. Write its rows to a table "
+            "without that."
+        )
+
+
+def unread(place: str, error: Exception) -> SourceError:
+    """Return what is said of a Delta table that cannot be read rightly."""
+    hint = ""
+    if "deletionVectors" in str(error):
+        hint = (
+            " Its deleted rows are still in its files: have its writer remove them (reorg table "
+            "... apply (purge)), and set delta.enableDeletionVectors to false."
+        )
+    return SourceError(f"The Delta table {place} cannot be read: {error}{hint}")
+
+
 def describe(source: Any) -> str:
     """Return `source` in one line; secrets stay `${NAME}`."""
     where = fields(source)

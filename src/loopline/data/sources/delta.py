@@ -8,6 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from loopline.data.sources.base import check_mapping, unread
 from loopline.errors import SourceError
 from loopline.settings import Settings
 
@@ -25,11 +26,13 @@ class Delta:
         """
         place = where["path"] if "://" in where["path"] else str(root / where["path"])
         try:
-            table = pl.from_arrow(DeltaTable(place).to_pyarrow_table())
+            opened = DeltaTable(place)
+            check_mapping(opened.metadata().configuration, place)
+            table = pl.from_arrow(opened.to_pyarrow_table())
         except (TableNotFoundError, FileNotFoundError) as error:
             raise SourceError(f"There is no Delta table {place}.") from error
         except (DeltaError, OSError, ValueError) as error:
-            raise SourceError(f"The Delta table {place} cannot be read: {error}") from error
+            raise unread(place, error) from error
         if not isinstance(table, pl.DataFrame) or table.is_empty():
             raise SourceError(f"The Delta table {place} has no rows.")
         return table
