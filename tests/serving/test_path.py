@@ -283,7 +283,8 @@ def test_feedback_that_the_log_has_no_room_for_is_not_acknowledged(serve, late, 
 _SERVER = """
 import sys
 from pathlib import Path
-from loopline.serving.server import Options, serve
+from loopline.serving.place import Options
+from loopline.serving.server import serve
 from loopline.settings import Settings
 serve("flight-delays", Settings.read(Path(sys.argv[1]), {}), Options(port=0, log="durable"), print)
 """

@@ -68,7 +68,8 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     from loopline.cli.main import find_project
     from loopline.contract.load import project_name
     from loopline.serving import places
-    from loopline.serving.server import Options, serve
+    from loopline.serving.place import Options
+    from loopline.serving.server import serve
     from loopline.settings import Settings
 
     root = find_project(project)

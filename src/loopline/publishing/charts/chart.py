@@ -6,7 +6,6 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-
 _PADDING = {"left": 16, "right": 8, "top": 6, "bottom": 6}
 """Pixels around a drawing whose letters nobody has measured as wide as a browser draws them."""
 _SAYS = {True: "✓ holds: ", False: "✗ missed: ", None: ""}
