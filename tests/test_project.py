@@ -16,7 +16,7 @@ NOW = datetime(2026, 3, 3, tzinfo=UTC)
 
 
 def test_the_package_exports_what_it_lists_and_nothing_else() -> None:
-    assert loopline.__all__ == ["Project", "__version__"]
+    assert loopline.__all__ == ["Project", "__version__", "profile"]
     assert Project is TheProject
     assert all(getattr(loopline, name) for name in loopline.__all__)
     with pytest.raises(AttributeError, match="module 'loopline' has no attribute 'Projekt'"):

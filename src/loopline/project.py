@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loopline.monitoring.stages import Crossed
     from loopline.pipeline.run import Outcome, Progress
     from loopline.publishing.charts.chart import Charts
+    from loopline.publishing.described import Described
     from loopline.registry.versions import ModelVersion
     from loopline.response.watch import Pass, Watch
 
@@ -101,6 +102,21 @@ class Project(Workspace):
         now = now or datetime.now(UTC)
         file = file or self.settings.home / "reports" / f"{self.contract.project}-watch.html"
         return page.write(gather(self, now), self.status(now=now), file)
+
+    def profile(
+        self, first: str | Path, second: str | Path | None = None, **options: Any
+    ) -> "Described":
+        """Describe a table of this project, and how far a second has drifted from it.
+
+        As `loopline.profile`, from the project's folder: `churn:7` is what that version was made
+        from, `churn:7@production` what it was asked there.
+
+        Raises:
+            LooplineError: one cannot be read or counted, or both do not fit each other.
+        """
+        from loopline.publishing.described import describe
+
+        return describe(first, second, root=self.root, **options)
 
     def status(self, *, now: datetime | None = None) -> dict[str, Any]:
         """Return where this project's loop stands, and what is next."""

@@ -10,6 +10,7 @@ from loopline.counts.kernel import MANTISSA_BITS, ColumnCounts, tail_cell
 from loopline.counts.pairs import Association, Moved, Pair, association, moved
 from loopline.counts.saved import Profiled
 from loopline.counts.statistics import Drift
+from loopline.notebooks import Shown
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of which quantiles are shown; the first and the last are the least and the greatest."""
@@ -21,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Shown):
     """One column of one table."""
 
     column: str
@@ -50,7 +51,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Shown):
     """One column of a table beside the reference's."""
 
     column: str
@@ -67,7 +68,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Together:
+class Together(Shown):
     """Two columns of one table, and how the next has them."""
 
     columns: Pair
@@ -80,7 +81,7 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Shown):
     """One slice of one table, and how it is in the next."""
 
     slice: str

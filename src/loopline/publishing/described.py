@@ -29,7 +29,7 @@ _DRAWN = 12
 """Columns that a notebook draws; `charts` has all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Described:
     """One table, or two and how far the second has drifted from the first."""
 
@@ -192,6 +192,9 @@ class Described:
     def charts(self) -> Charts:
         """Return each column's distribution, the second table's over the first's."""
         return Charts(profile.charts(self.tables, self.changes))
+
+    def __repr__(self) -> str:
+        return "\n".join(title for title, _ in self.sheets)
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{escape(title)}</p>{_table(sheet)}" for title, sheet in self.sheets]
