@@ -246,22 +246,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write everything there")
     options = parser.parse_args(arguments)
     every: list[Verdicts] = []
-    try:
-        with tempfile.TemporaryDirectory(prefix="loopline-examples-") as folder:
+    code = 0
+    with tempfile.TemporaryDirectory(prefix="loopline-examples-") as folder:
+        try:
             for name in options.only or EXAMPLES:
                 print(f"  {name}", file=sys.stderr, flush=True)
                 every.append(examine(EXAMPLES[name], Path(folder) / name, options.judge_by))
-        print("".join(page(every)))
-        if options.page:
-            written(_PAGE, "".join(page(every)))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        except BenchError as error:
+            print(error, file=sys.stderr)
+            code = 1
+        except KeyboardInterrupt:
+            code = 130
+    print("".join(page(every)))
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in every], indent=1))
-    return 0
+    if options.page and not code:
+        written(_PAGE, "".join(page(every)))
+    return code
 
 
 if __name__ == "__main__":

@@ -272,8 +272,8 @@ def loopline_fairness(_first: str, _second: str) -> dict[str, object]:
 def month(_first: str, _second: str) -> dict[str, object]:
     """Compare a month of a billion predictions of fifty columns, from the counts that were stored.
 
-    Each hour is its own draw, stored by what the fold calls, and days are closed as it closes them.
-    The window begins at noon: the hours at its two ends are in no closed day.
+    Each hour is its own draw, stored by what the fold calls, and spans of hours are closed as it
+    closes them. The window begins at noon, and not where a day or a week does.
     """
     import os
     import tempfile
@@ -299,7 +299,11 @@ def month(_first: str, _second: str) -> dict[str, object]:
             }
             with database.begin() as connection:
                 hours.add(connection, "p", cells)
-        closed = spans.close(database, "p", datetime(2026, 1, 1, tzinfo=UTC), OF_OUTCOMES)
+        closed = 0
+        while now_closed := spans.close(
+            database, "p", datetime(2026, 1, 1, tzinfo=UTC), OF_OUTCOMES
+        ):
+            closed += now_closed
         took: dict[str, list[float]] = {"seconds": [], "cpu": []}
         for _ in range(7):
             began, cpu = time.perf_counter(), time.process_time()
@@ -311,7 +315,7 @@ def month(_first: str, _second: str) -> dict[str, object]:
     return {
         "seconds": sorted(took["seconds"])[3], "cpu_ms": round(sorted(took["cpu"])[3] * 1e3, 1),
         "rows": {one.rows for one in found.values()}.pop(), "columns": len(found),
-        "days": closed, "drifted": sorted(n for n, one in found.items() if one.psi > 0.2),
+        "spans": closed, "drifted": sorted(n for n, one in found.items() if one.psi > 0.2),
     }  # fmt: skip
 
 
