@@ -33,6 +33,7 @@ from loopline.model.bundle import open_bundle
 from loopline.model.signature import decide, matrix
 from loopline.monitoring import estimation, hours, performance
 from loopline.monitoring.findings import Finding
+from loopline.monitoring.held import Estimates, Held
 from loopline.monitoring.reference import References
 from loopline.monitoring.windows import HOUR, Window, microseconds
 from loopline.pipeline.run import run
@@ -60,6 +61,8 @@ class Month:
     flights: int
     estimated: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Metric to value, low and high."""
+    widened: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """The same widened by past misses known when the month ended: low, high and level."""
     realised: dict[str, float] = field(default_factory=dict)
     labels: int = 0
     opened: list[str] = field(default_factory=list)
@@ -71,6 +74,15 @@ class Month:
             name: self.estimated[name][1] <= value <= self.estimated[name][2]
             for name, value in self.realised.items()
             if name in self.estimated
+        }
+
+    @property
+    def held_widened(self) -> dict[str, bool]:
+        """Whether each lies in the widened one, where there is one."""
+        return {
+            name: low <= self.realised[name] <= high
+            for name, (low, high, _) in self.widened.items()
+            if name in self.realised
         }
 
 
@@ -180,6 +192,9 @@ class Replay:
         real = performance.measure(contract, reference, database, ENVIRONMENT, [window])
         share = 1.0 if real is None else real.coverage
         found = estimation.measure(contract, reference, counted, window, share)
+        if found is not None:
+            estimates = Estimates(self._project.ledger)
+            found = estimates.stated(found, ENVIRONMENT, 1, at=window.end)
         return Month(
             number,
             0 if found is None else found.rows,
@@ -187,9 +202,17 @@ class Replay:
                 name: (each.value, each.low, each.high)
                 for name, each in found.metrics.items() if name in _SHOWN
             },
+            {} if found is None else {
+                name: (each.low, each.high, each.level)
+                for name, each in found.widened.items() if name in _SHOWN
+            },
             {} if real is None else {name: real.metrics[name] for name in _SHOWN},
             0 if real is None else real.labels,
         )  # fmt: skip
+
+    def stretches(self) -> Held | None:
+        """Return how well the weeks' estimates held, and how well they did when widened."""
+        return Estimates(self._project.ledger).held(ENVIRONMENT, 1)
 
     def _segment(self, payloads: Any) -> None:
         self._segments += 1
@@ -249,7 +272,9 @@ def days(first: datetime, last: datetime, step: timedelta = DAY) -> Iterator[dat
         now += step
 
 
-def year(root: Path, every: pl.DataFrame, numbers: range, step: timedelta = DAY) -> list[Month]:
+def year(
+    root: Path, every: pl.DataFrame, numbers: range, step: timedelta = DAY
+) -> tuple[list[Month], Held | None]:
     """Replay whole months, looking once a day; then wait for the last outcomes."""
     replay, opened = Replay(root), {}
     at = pl.col("scheduled_departure")
@@ -264,7 +289,7 @@ def year(root: Path, every: pl.DataFrame, numbers: range, step: timedelta = DAY)
     found = [replay.whole(number) for number in numbers]
     for each in found:
         each.opened = opened.get(each.number, [])
-    return found
+    return found, replay.stretches()
 
 
 def _end(numbers: range) -> datetime:
@@ -321,8 +346,9 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "made"
         make(root, every, chosen.reference)
-        months = year(_copy(root, "year"), every, range(4, 4 + chosen.months))
+        months, held = year(_copy(root, "year"), every, range(4, 4 + chosen.months))
         print_months(months, chosen.reference)
+        print_held(held)
         faults = []
         for place, name in enumerate(FAULTS):
             faults.append(plant(_copy(root, f"fault-{place}"), every, name))
@@ -330,6 +356,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{time.monotonic() - began:.0f} s in all.")
     if chosen.json:
         found = {"reference": chosen.reference, "months": [asdict(each) for each in months]}
+        found["weeks"] = None if held is None else asdict(held)
         found["faults"] = [asdict(each) for each in faults]
         chosen.json.write_text(json.dumps(found, indent=1))
     return 0
@@ -355,12 +382,30 @@ def print_months(months: list[Month], reference: str) -> None:
             parts.append(f"{text:26}{real:7.{digits}f}{mark}")
         name = f"{datetime(2013, each.number, 1, tzinfo=UTC):%b}"
         print(f"{name:5}{each.flights:8,}  " + "   ".join(parts))
-    print("* outside its 95 % interval.\n\nFindings opened:")
+    print("* outside its 95 % interval.\n\nWidened by past misses, as known when the month ended:")
+    for each in months:
+        parts = [
+            f"{name} {low:.3f} to {high:.3f} ({level:.0%}){'' if each.held_widened[name] else '*'}"
+            for name, (low, high, level) in each.widened.items()
+        ]
+        text = ", ".join(parts) or "nothing yet"
+        print(f"{datetime(2013, each.number, 1, tzinfo=UTC):%b}  {text}")
+    print("\nFindings opened:")
     for each in months:
         name = f"{datetime(2013, each.number, 1, tzinfo=UTC):%b}"
         print(f"{name:5}{len(each.opened)}")
         for text in each.opened:
             print(f"       {text}")
+
+
+def print_held(held: Held | None) -> None:
+    """Print in how many weeks the realised figures lay in their intervals."""
+    if held is None:
+        return
+    print(f"\nOf {held.windows} weeks, inside the interval, and inside the widened one:")
+    for name in _SHOWN:
+        hits, count = held.widened.get(name, (0, 0))
+        print(f"  {name:20} {held.inside.get(name, 0)}, {hits} of {count}")
 
 
 def print_fault(fault: Fault) -> None:

@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, every: pl.DataFrame) -> Path:
 
 
 def test_a_month_s_estimates_stand_beside_what_came_true(made: Path, every: pl.DataFrame) -> None:
-    [april] = flights_2013.year(
+    [april], held = flights_2013.year(
         flights_2013._copy(made, "year"), every, range(4, 5), timedelta(days=15)
     )
 
@@ -38,6 +38,10 @@ def test_a_month_s_estimates_stand_beside_what_came_true(made: Path, every: pl.D
         assert low < value < high
     assert 0.55 < april.realised["roc_auc"] < 0.75
     assert set(april.held) == {"roc_auc", "cost_per_prediction"}
+    # Outcomes come thirty days late: when April ended none had taught anything.
+    assert april.widened == {}
+    assert held is not None
+    assert held.windows > 0
 
 
 def test_a_category_renamed_upstream_is_named_with_its_hour_and_its_airport(

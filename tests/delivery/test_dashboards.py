@@ -55,6 +55,19 @@ def test_every_goal_and_fairness_rule_has_a_panel_in_its_unit(drawn):
     )
 
 
+def test_grafana_s_own_types_read_the_dashboard_and_lose_nothing(drawn):
+    """Made from Grafana's schema: what they do not know would be gone."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    odd = {**drawn, "panels": [{**drawn["panels"][1], "legend": "of no schema"}]}
+
+    assert json.loads(JSONEncoder().encode(Dashboard.from_json(drawn))) == drawn
+    assert json.loads(JSONEncoder().encode(Dashboard.from_json(odd))) != odd
+
+
 def test_a_panel_shows_value_and_limit_and_panels_do_not_overlap(drawn):
     first = panels(drawn)[0]
 

@@ -11,7 +11,7 @@ from loopline.evaluation.report import Estimate
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.fold import Waiting
-from loopline.monitoring.gauges import WORST, exposition
+from loopline.monitoring.gauges import COLUMNS, exposition
 from loopline.monitoring.performance import Performance
 from loopline.monitoring.service import Service
 from loopline.monitoring.survey import Watched
@@ -101,13 +101,29 @@ def test_what_was_not_judged_and_what_is_no_number_is_absent(finding):
     assert found[("loopline_log_waiting_seconds",)] == 0
 
 
-def test_a_thousand_columns_are_not_a_thousand_series():
+def test_a_thousand_columns_are_not_a_thousand_series(finding):
     many = [drift(f"c{n}", 1000.0 - n) for n in range(1000)]
+    last = finding(kind="drift", subject="c998", columns=("c998", "c999"))
 
-    found = read(exposition("credit", [seen(*many)], [], [], Waiting(), 1.0))
+    found = read(exposition("credit", [seen(*many)], [], [last], Waiting(), 1.0))
 
     shown = [key[1] for key in found if key[0] == "loopline_drift_psi"]
-    assert shown == [f"c{n}" for n in range(WORST)]
+    # What has drifted keeps its series while others change places.
+    assert set(shown) == {"c998", "c999", *(f"c{n}" for n in range(COLUMNS - 2))}
+    assert found["loopline_drifted", "c999", "production", "input", "3"] == 1
+    assert found["loopline_drift_psi_worst", "production", "input", "3"] == 1000
+
+
+def test_series_stay_when_columns_change_places(finding):
+    before = [drift("a", 0.5), *(drift(f"c{n}", 0.2) for n in range(40))]
+    after = [*(drift(f"c{n}", 0.2) for n in range(40)), drift("a", 0.1)]
+
+    names = [
+        set(read(exposition("credit", [seen(*some)], [], [], Waiting(), 1.0)))
+        for some in (before, after)
+    ]
+
+    assert names[0] == names[1]
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -125,5 +141,5 @@ def test_every_gauge_is_in_the_reference(content):
     text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
 
     names = {name for name, *_ in read(content)}
-    assert len(names) == 12
+    assert len(names) == 13
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []

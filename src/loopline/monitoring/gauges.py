@@ -1,7 +1,8 @@
 """What the watcher saw last, as Prometheus reads it: promises, drift, findings, outcomes, the log.
 
 Only what was judged has a gauge: a goal that lacks outcomes is absent, not zero, so that an alert
-on it does not fire for want of them. Of drift the worst columns stand here; the report has all.
+on it does not fire for want of them. Series do not come and go with the order of the columns: all
+of a version's stand here, and of very many those that have drifted and the worst besides.
 """
 
 import math
@@ -14,8 +15,8 @@ from loopline.monitoring.fold import Waiting
 from loopline.monitoring.survey import Watched
 from loopline.serving.metrics import Family, Labels, Sample, render
 
-WORST = 10
-"""Columns of drift for each version: more would be a series for every column ever logged."""
+COLUMNS = 100
+"""Of each version at most: more would be a series for every column ever logged."""
 _PROMISES = ("goal", "service", "fairness")
 _KINDS = (
     "drift", "correlation", "multivariate", "goal", "service", "fairness", "log", "release",
@@ -72,15 +73,23 @@ def exposition(
         ),
         _gauge(
             "drift_psi",
-            "Population stability index of the worst columns against their reference.",
-            {_column(own, one, each): each.figures["psi"] for one, each in _worst(watched)},
+            "Population stability index of each column against its reference.",
+            {
+                _column(own, one, each): each.figures["psi"]
+                for one, each in _shown(watched, findings)
+            },
+        ),
+        _gauge(
+            "drift_psi_worst",
+            "The largest of them, of inputs and of outputs.",
+            _worst(own, watched),
         ),
         _gauge(
             "drifted",
-            "1 for each of the worst columns that has drifted beyond its limits and chance.",
+            "1 for each of these columns that has drifted beyond its limits and chance.",
             {
                 _column(own, one, each): float(_is_open(findings, one, each.column))
-                for one, each in _worst(watched)
+                for one, each in _shown(watched, findings)
             },
         ),
         _gauge(
@@ -131,8 +140,25 @@ def _column(own: Labels, one: Watched, each: Drift) -> Labels:
     return (*_place(own, one), ("kind", each.kind), ("column", each.column))
 
 
-def _worst(watched: Iterable[Watched]) -> list[tuple[Watched, Drift]]:
-    return [(one, each) for one in watched for each in one.drift[:WORST]]
+def _shown(watched: Iterable[Watched], findings: Sequence[Finding]) -> list[tuple[Watched, Drift]]:
+    """Return the columns that have a series: what an alert is about is among them while it is."""
+    found = []
+    for one in watched:
+        ranked = sorted(
+            one.drift,
+            key=lambda each, one=one: not _is_open(findings, one, each.column),  # type: ignore[misc]
+        )
+        found += [(one, each) for each in ranked[:COLUMNS]]
+    return found
+
+
+def _worst(own: Labels, watched: Iterable[Watched]) -> dict[Labels, float]:
+    worst: dict[Labels, float] = {}
+    for one in watched:
+        for each in one.drift:
+            place = (*_place(own, one), ("kind", each.kind))
+            worst[place] = max(each.figures["psi"], worst.get(place, 0.0))
+    return worst
 
 
 def _is_open(findings: Iterable[Finding], one: Watched, column: str) -> bool:
