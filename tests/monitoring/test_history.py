@@ -1,7 +1,6 @@
 """A look back: the same figures as the look of that day, for every stretch of time."""
 
 import importlib.util
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -78,7 +77,7 @@ def test_the_watcher_goals_gauges_and_the_look_back_tell_the_same_number(lived, 
     shown = gauges.exposition("credit", seen.watched, seen.judged, (), seen.waiting, 0.0).decode()
 
     [watched] = [each for each in seen.watched if each.performance is not None]
-    assert replace(watched.performance, margins={}) == one.performance
+    assert watched.performance == one.performance
     told = {finding.subject: finding for finding in seen.judged}
     for name in ("roc_auc", "cost_per_prediction", "selection_rate by housing"):
         value = judged[name].value

@@ -9,14 +9,18 @@ misses it, and kept again when even the far end keeps it; between them a finding
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from loopline.contract.schema import Contract, Fairness
 from loopline.evaluation.gates import limit
+from loopline.monitoring import performance
 from loopline.monitoring.performance import Performance
+from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import Window
+from loopline.store.database import Database
 
 PIECES = 10
 """Of a window, at most."""
@@ -105,6 +109,22 @@ def _margin(whole: float, without: np.ndarray, rows: np.ndarray) -> float:
     pseudo = ratio * whole - (ratio - 1) * without
     variance = (np.square(pseudo - jackknifed) / (ratio - 1)).mean()
     return float(t.ppf(_SURE, count - 1) * np.sqrt(variance))
+
+
+def sure(
+    contract: Contract,
+    reference: Reference,
+    database: Database,
+    environment: str,
+    found: Performance,
+) -> Performance:
+    """Return figures with how sure each promise is judged by them, where the contract asks that."""
+    if contract.monitor.judge_by != "interval":
+        return found
+    without = performance.without_each(
+        contract, reference, database, environment, found.window, pieces(found.window)
+    )
+    return replace(found, margins=margins(contract, found, without))
 
 
 def verdict(short: float, margin: float) -> Verdict:

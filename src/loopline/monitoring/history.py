@@ -5,7 +5,7 @@ nothing, takes no longer for a billion predictions, and gives the figures that t
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -15,7 +15,16 @@ from loopline.contract.schema import Contract
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.pairs import Association
 from loopline.errors import BundleRefusedError, UnknownVersionError
-from loopline.monitoring import drift, estimation, goals, hours, pairs, performance, service
+from loopline.monitoring import (
+    certainty,
+    drift,
+    estimation,
+    goals,
+    hours,
+    pairs,
+    performance,
+    service,
+)
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
@@ -112,15 +121,17 @@ def read(
     database: Database,
     reference: Callable[[int], Reference],
     now: datetime,
+    opened: Collection[str] = (),
 ) -> list[History]:
     """Return the past of each environment that ever answered, in the contract's order, last first.
 
-    The last environment of a contract is the one that matters most.
+    The last environment of a contract is the one that matters most. `opened` are the ids of the
+    findings that are open: what chance may explain stays so, as the watcher has it.
     """
     spans = _spans(database, contract.project, now)
     order = list(contract.environments)
     names = sorted(spans, key=lambda name: -order.index(name) if name in order else 1)
-    reader = _Reader(contract, database, reference, now)
+    reader = _Reader(contract, database, reference, now, opened)
     return [reader.history(name, spans[name]) for name in names]
 
 
@@ -151,8 +162,10 @@ class _Reader:
         database: Database,
         reference: Callable[[int], Reference],
         now: datetime,
+        opened: Collection[str],
     ) -> None:
         self._now = now
+        self._opened = opened
         self._contract = contract
         self._database = database
         self._reference = reference
@@ -286,7 +299,10 @@ class _Reader:
                 self._contract, environment, self._reference(point.version), windows
             )
             if found is not None:
-                return point.version, found
+                own = self._reference(point.version)
+                return point.version, certainty.sure(
+                    self._contract, own, self._database, environment, found
+                )
         return 0, None
 
     def _judged(
@@ -301,10 +317,10 @@ class _Reader:
         found: list[Finding] = []
         if performed is not None:
             subject = Subject(contract.project, environment, performing, self._now)
-            found += goals.of_labels(contract, subject, performed)
+            found += goals.of_labels(contract, subject, performed, self._opened)
         if served.requests >= contract.monitor.minimum_rows:
             subject = Subject(contract.project, environment, version, self._now)
-            found += goals.of_service(contract, subject, served)
+            found += goals.of_service(contract, subject, served, self._opened)
         return found
 
     def _measure(

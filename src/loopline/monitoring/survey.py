@@ -395,8 +395,10 @@ class Survey:
         before = self._judged.get(place)
         if before is None or before[0] != state:
             found = self._measure(environment, reference, earlier(window))
-            if found is not None and self._contract.monitor.judge_by == "interval":
-                found = self._with_margins(environment, reference, found)
+            if found is not None:
+                found = certainty.sure(
+                    self._contract, reference, self._database, environment, found
+                )
             before = self._judged[place] = (state, found)
         return before[1]
 
@@ -426,16 +428,6 @@ class Survey:
             if expected is not None:
                 found.append(compare(*place, real, expected))
         return tuple(reversed(found))
-
-    def _with_margins(
-        self, environment: str, reference: Reference, found: Performance
-    ) -> Performance:
-        """Return figures with how sure each promise is judged by them."""
-        contract, window = self._contract, found.window
-        without = performance.without_each(
-            contract, reference, self._database, environment, window, certainty.pieces(window)
-        )
-        return replace(found, margins=certainty.margins(contract, found, without))
 
     def _measure(
         self, environment: str, reference: Reference, windows: list[Window]

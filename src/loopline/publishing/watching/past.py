@@ -88,7 +88,7 @@ def gather(workspace: Workspace, now: datetime) -> Past:
         contract=contract,
         at=now,
         histories=tuple(
-            history.read(contract, workspace.database, References(workspace.registry), now)
+            history.read(contract, workspace.database, References(workspace.registry), now, opened)
         ),
         releases=tuple(
             msgspec.convert(event.payload, Release)
