@@ -74,6 +74,17 @@ def test_list_shows_stages_gates_and_what_waits(run):
     assert told["waiting"][0]["why"] == "better"
 
 
+def test_list_without_a_version_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loopline.yaml").write_text("project: churn\n")
+    monkeypatch.setattr(Project, "contract", make_contract(approvals=0))
+
+    done = CliRunner().invoke(cli, ["model", "list", "--project", str(tmp_path)])
+
+    assert done.output == "There is no version yet. Train, prove and register one: loopline run\n"
+
+
 def test_show_prints_the_record_and_the_evaluation_and_no_markup_is_obeyed(run):
     shown = run("model", "show", "churn:3")
 

@@ -129,3 +129,18 @@ def test_it_is_the_same_after_it_was_kept() -> None:
     again = msgspec.json.decode(msgspec.json.encode(found), type=Expectation)
 
     assert again == found
+
+
+def test_a_branch_of_missing_values_alone_is_kept_too() -> None:
+    generator = np.random.default_rng(4)
+    gust = np.where(generator.random(4000) < 0.8, np.nan, generator.normal(size=4000))
+    errors = generator.normal(size=4000) * np.where(np.isnan(gust), 9.0, 1.0)
+    columns = {"age": gust, "sum": np.zeros(4000)}
+
+    found = fitted(NUMBERS, -errors, np.zeros(4000), columns)
+
+    kept = msgspec.json.decode(msgspec.json.encode(found), type=Expectation)
+    assert kept == found
+    groups = expectation.group(kept, NUMBERS, columns, np.zeros(4000))
+    known = set(groups[~np.isnan(gust)])
+    assert not known & set(groups[np.isnan(gust)])

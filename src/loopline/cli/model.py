@@ -37,6 +37,9 @@ def list_(as_json: bool, project: Path | None) -> None:
     if as_json:
         _print_json({"versions": versions, "serving": serving, "waiting": waiting})
         return
+    if not versions:
+        click.echo("There is no version yet. Train, prove and register one: loopline run")
+        return
     rows = [
         (
             version.name,

@@ -22,6 +22,7 @@ RESAMPLES = 50
 _STEPS = 200
 _BINS = 10
 _LEAVES = 16
+_LARGEST = float(np.finfo(np.float32).max)
 _LEAST_IN_LEAF = 30
 _SEED = 7
 _SURE = 1e-6  # a logistic curve sees no probability nearer to 0 or 1 than this
@@ -194,6 +195,7 @@ def _tree(rows: np.ndarray, errors: np.ndarray) -> Expectation:
     """
     from sklearn.tree import DecisionTreeRegressor
 
+    # What parts missing values from all others has the limit infinity, which JSON does not know.
     grows = np.random.default_rng(_SEED).permutation(len(rows)) < len(rows) // 2
     tree = DecisionTreeRegressor(
         max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_IN_LEAF, random_state=_SEED
@@ -209,7 +211,7 @@ def _tree(rows: np.ndarray, errors: np.ndarray) -> Expectation:
         else:
             nodes.append(
                 (
-                    int(grown.feature[place]), float(grown.threshold[place]),
+                    int(grown.feature[place]), min(float(grown.threshold[place]), _LARGEST),
                     int(grown.children_left[place]), int(grown.children_right[place]),
                     bool(missing[place]),
                 )
