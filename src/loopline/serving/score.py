@@ -11,40 +11,26 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from loopline.compute.base import Compute
-from loopline.data.batches import Incoming, Piece
-from loopline.data.columns import SPACE
-from loopline.data.streams import AS_JSON
-from loopline.errors import DataError, OutputRefusedError, RequestError, ServingError
+from loopline.data.batches import Incoming
+from loopline.errors import OutputRefusedError, RequestError, ServingError
 from loopline.governance.signing import Keys
 from loopline.model.bundle import Bundle, open_bundle
 from loopline.model.runtimes.original import OriginalRuntime
-from loopline.model.signature import Signature, outputs
 from loopline.registry.release import Served
-from loopline.serving.log import HEADER, SEALED, frame
-from loopline.serving.parts import PREDICTION_ID, About, Encoder, Manifest, Parts, Receipt, Target
-from loopline.serving.rows import plain, without_nan
-from loopline.serving.scoring import Recipe, Scored, Scoring
+from loopline.serving.output import check_columns, kept_of, schema_of
+from loopline.serving.parts import About, Manifest, Parts, Receipt, Target
+from loopline.serving.scoring import Recipe
 from loopline.serving.upload import Uploader
+from loopline.serving.work import SHOWN, Item, Work
 from loopline.settings import Settings
 from loopline.store.objects import Objects
-
-ALL = "all"
-CALLER = "batch"
-"""Who asked, as the prediction log has it."""
-_SHOWN = 3
-"""Reasons that are shown of rows without a prediction."""
 
 Progress = Callable[[int, int | None, int], None]
 """Rows done, rows in all where that is known, rows without a prediction."""
@@ -107,8 +93,8 @@ def score(
     recipe = _recipe(bundle, served, settings, compute)
     signature = recipe.signature
     name = f"{signature.project}:{served.version}"
-    _check_columns(incoming, signature, name)
-    kept = _kept(incoming, signature, wanted.keep)
+    check_columns(incoming, signature, name)
+    kept = kept_of(incoming, signature, wanted.keep)
     parts = Parts(wanted.target)
     about = About(
         name,
@@ -124,7 +110,7 @@ def score(
         manifest = parts.begin(new, replace=wanted.replace)
         if manifest.is_complete:
             return _summary(manifest, wanted, compute, (), manifest.rows, began)
-        schema = _schema(signature, kept)
+        schema = schema_of(signature, kept)
         work = Work(recipe, parts, manifest.run, schema, logs=wanted.log)
         columns = [column.name for column in signature.inputs]
         columns += [name for name in kept.names if name not in columns]
@@ -152,7 +138,7 @@ def score(
 class _Job:
     """The pieces that are left, on their way."""
 
-    work: "Work"
+    work: Work
     columns: tuple[str, ...]
     incoming: Incoming
     receipts: dict[int, Receipt]
@@ -173,9 +159,9 @@ class _Job:
                     "scored; without it such rows are set aside and counted."
                 )
             self._tell()
-        return tuple(reasons[:_SHOWN])
+        return tuple(reasons[:SHOWN])
 
-    def _left(self) -> Iterator["Item"]:
+    def _left(self) -> Iterator[Item]:
         for number, piece in enumerate(self.incoming.pieces(self.columns)):
             if number not in self.receipts:
                 yield Item(number, piece, self.columns)
@@ -184,104 +170,6 @@ class _Job:
         done = self.receipts.values()
         rejected = sum(receipt.rejected for receipt in done)
         self.progress(sum(receipt.rows for receipt in done), self.incoming.rows, rejected)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One piece, and its number among all."""
-
-    number: int
-    piece: Piece
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Work:
-    """Scores pieces and writes their parts, wherever it is opened."""
-
-    recipe: Recipe
-    parts: Parts
-    run: str
-    schema: pa.Schema
-    logs: bool
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Callable[[Item], Receipt]]:
-        """Open the model for one thread."""
-        with self.recipe.open(reads_all=self.logs) as scoring:
-            yield partial(self._do, scoring)
-
-    def _do(self, scoring: Scoring, item: Item) -> Receipt:
-        began = time.monotonic()
-        piece = item.piece
-        part = Encoder(self.parts.target, self.schema)
-        rejected: list[dict[str, Any]] = []
-        frames: list[bytes] = []
-        row = piece.first_row
-        for place, batch in enumerate(piece.batches(item.columns)):
-            scored = scoring(batch)
-            request = f"{self.run}-{item.number}-{place}"
-            answer = self._answer(scoring.signature, batch, scored, request)
-            part.add(answer)
-            for at, reasons in scored.refused:
-                rejected.append(_rejected(scoring.signature, piece, row + at, batch, at, reasons))
-            if self.logs and answer.num_rows:
-                frames.append(frame(self._logged(scoring.signature, scored, request)))
-            row += batch.num_rows
-        if frames:
-            segment = HEADER + b"".join(frames) + frame(SEALED)
-            self.parts.write_log(item.number, segment)
-        self.parts.write(item.number, part.close(), rejected)
-        receipt = Receipt(
-            item.number,
-            row - piece.first_row,
-            len(rejected),
-            round(time.monotonic() - began, 3),
-            tuple(_told(each) for each in rejected[:_SHOWN]),
-        )
-        self.parts.sign(receipt)
-        return receipt
-
-    def _answer(
-        self, signature: Signature, batch: pa.RecordBatch, scored: Scored, request: str
-    ) -> pa.RecordBatch:
-        """Return the batch's rows of OUT."""
-        if scored.chosen is not None:
-            batch = batch.filter(pa.array(scored.chosen))
-        rows = len(scored.scores)
-        numbers = pa.array(np.arange(rows)).cast(pa.string())
-        said = {
-            PREDICTION_ID: pc.binary_join_element_wise(pa.scalar(request), numbers, "-"),
-            **({} if scored.labels is None else {"label": scored.labels}),
-            **{
-                name: pc.if_else(pc.is_nan(values), None, values)
-                for name, column in outputs(signature, scored.scores).items()
-                if (values := pa.array(np.ascontiguousarray(column))) is not None
-            },
-            "version": pa.repeat(pa.scalar(self.recipe.version, pa.int64()), rows),
-        }
-        arrays = []
-        for field in self.schema:
-            if field.name in said:
-                arrays.append(said[field.name])
-            else:
-                source = (field.metadata or {}).get(b"from", field.name.encode()).decode()
-                arrays.append(_as(batch, source, field.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-    def _logged(self, signature: Signature, scored: Scored, request: str) -> list[Any]:
-        """Return the frame that the server would have logged, but for a latency."""
-        kept = [column.name for column in signature.inputs if column.logged]
-        full = [scored.read.columns[name].whole() for name in kept]
-        if scored.chosen is not None:
-            full = [values[scored.chosen] for values in full]
-        scores = scored.scores
-        said: list[Any] = [] if scored.labels is None else [scored.labels.to_pylist()]
-        columns = scores.T if scores.ndim == 2 else [scores]
-        said += [without_nan(column.tolist()) for column in columns]
-        arrival = int(self.run[:13], 16)
-        about = [request, None, arrival, self.recipe.version, False, None, CALLER]
-        return ["p", *about, len(scores), [plain(values) for values in full], said]
 
 
 def _recipe(bundle: Bundle, served: Served, settings: Settings, compute: Compute) -> Recipe:
@@ -307,105 +195,6 @@ def _recipe(bundle: Bundle, served: Served, settings: Settings, compute: Compute
         )
 
     return Recipe(bundle.signature, served.version, None, worker)
-
-
-def _check_columns(incoming: Incoming, signature: Signature, name: str) -> None:
-    """Refuse what lacks a column that the model needs, before a row is scored."""
-    needed = [column.name for column in signature.inputs if column.required]
-    for source in incoming.sources:
-        there = {column.strip(SPACE) for column in source.schema.names}
-        absent = [column for column in needed if column not in there]
-        if absent and (source.rows != 0 or there):
-            raise DataError(
-                f"{source.name} has no column {_listed(absent)}, and {name} needs it. It has "
-                f"{_listed(source.schema.names)}. Write the column, with no value where it is not "
-                "known."
-            )
-
-
-def _kept(incoming: Incoming, signature: Signature, keep: Sequence[str]) -> pa.Schema:
-    """Return the input columns that are carried along, the key always among them."""
-    known: dict[str, pa.Field] = {}
-    for source in incoming.sources:
-        for field in source.schema:
-            if field.name not in known or pa.types.is_null(known[field.name].type):
-                known[field.name] = pa.field(field.name, _written(field.type))
-    if keep == (ALL,):
-        return pa.schema(list(known.values()))
-    absent = [name for name in keep if name not in known]
-    if absent:
-        raise DataError(f"--keep {absent[0]}: there is no such column. There are {_listed(known)}.")
-    names = [signature.key] if signature.key in known else []
-    return pa.schema([known[name] for name in dict.fromkeys([*names, *keep]) if name is not None])
-
-
-def _written(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which a column is carried along."""
-    if pa.types.is_dictionary(kind):
-        return _written(kind.value_type)
-    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return pa.string() if is_text or pa.types.is_null(kind) else kind
-
-
-def _schema(signature: Signature, kept: pa.Schema) -> pa.Schema:
-    said = [(PREDICTION_ID, pa.string())]
-    if signature.task != "regression":
-        said.append(("label", pa.string()))
-    classes = max(1, len(signature.classes))
-    some = np.zeros((0, classes)) if signature.task == "multiclass" else np.zeros(0)
-    said += [(name, pa.float64()) for name in outputs(signature, some)]
-    said.append(("version", pa.int64()))
-    own = {name.lower() for name, _ in said}
-    # Delta tells no case apart, and a column that is called as ours would hide it.
-    carried = [
-        pa.field(f"input_{f.name}", f.type, metadata={"from": f.name}) if f.name.lower() in own
-        else f
-        for f in kept
-    ]  # fmt: skip
-    first, *rest = [pa.field(*each) for each in said]
-    return pa.schema([first, *carried, *rest])
-
-
-def _as(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
-    """Return a column of the batch as it is carried along."""
-    place = batch.schema.get_field_index(name)
-    if place < 0:
-        return pa.nulls(batch.num_rows, kind)
-    values = batch.column(place)
-    if batch.schema.field(place).metadata == AS_JSON:
-        read = [None if text is None else msgspec.json.decode(text) for text in values.to_pylist()]
-        texts = zip(values.to_pylist(), read, strict=True)
-        values = pa.array([v if isinstance(v, str) else text for text, v in texts], pa.string())
-    if values.type == kind:
-        return values
-    try:
-        return values.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            f"The column {name} is {kind} in the first rows, and further on there is what is none: "
-            f"{str(error).splitlines()[0]}. Leave it out of --keep."
-        ) from error
-
-
-def _rejected(
-    signature: Signature,
-    piece: Piece,
-    row: int,
-    batch: pa.RecordBatch,
-    at: int,
-    reasons: list[str],
-) -> dict[str, Any]:
-    """Return what is written of a row that has no prediction."""
-    found: dict[str, Any] = {"source": piece.source, "row": row}
-    place = -1 if signature.key is None else batch.schema.get_field_index(signature.key)
-    if place >= 0:
-        key = batch.column(place)[at].as_py()
-        found["key"] = key if isinstance(key, str | int | float | None) else str(key)
-    return {**found, "reasons": reasons}
-
-
-def _told(rejected: dict[str, Any]) -> str:
-    return f"{rejected['source']}, row {rejected['row']}: {' '.join(rejected['reasons'])}"
 
 
 def _run_id() -> str:
@@ -473,9 +262,3 @@ def _summary(
         rows_per_second=round((manifest.rows - before) / seconds, 1),
         on=compute.name,
     )
-
-
-def _listed(names: Any) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
-    return ", ".join(f"'{name:.60}'" for name in shown[:20]) + more
