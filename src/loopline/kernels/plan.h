@@ -30,7 +30,8 @@ typedef struct turns turns_t;
 
 /* Finds the value of the leaf that each of a block's rows reaches; returns 0, and does nothing,
    where the tree was not prepared. */
-int leaf_values(const turns_t *turns, int32_t root, const double *work, int rows, double *values);
+int leaf_values(const turns_t *turns, const uint32_t *bits, int32_t root, const double *work,
+                int rows, double *values);
 
 /* Runs one step over a block of rows; without `turns` all trees are walked. */
 void run_step(const step_t *s, const double *numbers, const int32_t *integers,

@@ -94,7 +94,7 @@ static void trees(const step_t *s, const double *numbers, const int32_t *q, cons
         return;
     }
     for (int32_t t = 0; t < s->count; t++) {
-        if (!leaf_values(turns, q[t], work, rows, leaves))
+        if (!leaf_values(turns, bits, q[t], work, rows, leaves))
             walk_rows(nodes, bits, q[t], work, rows, leaves);
         for (int r = 0; r < rows; r++)
             add(s, numbers, q[s->count + t], leaves[r], outputs, raw + r);

@@ -200,7 +200,7 @@ def _prepare_trees(found: ctypes.CDLL, program: Program) -> tuple[Any, ...]:
     """Return what `turns.c` makes of the trees that are small enough, and the arrays it lies in."""
     count = len(program.nodes)
     of = np.zeros(count, np.int32)
-    trees = np.empty((count, 4), np.int32)
+    trees = np.empty((count, 6), np.int32)
     turns = np.empty((count, 3), np.int64)
     leaves = np.empty(count)
     ends = [array.ctypes.data for array in (of, trees, turns, leaves)]

@@ -20,6 +20,7 @@ from loopline.model.signature import Signature
 from loopline.registry.release import Served
 from loopline.serving.batching import Batcher
 from loopline.serving.dialects.base import AtOnce, Call, Content, Dialect, Outputs
+from loopline.serving.reading import NO_CONTENT
 from loopline.serving.reasons import EXPLAINED_ROWS, SAMPLED_ROWS
 from loopline.serving.rows import Reader, Rows, without_nan
 from loopline.settings import Settings
@@ -217,6 +218,8 @@ class Model:
         Raises:
             RuntimeUnavailableError: the original's worker does not start.
         """
+        for at_once in self._at_once.values():
+            at_once(b"", NO_CONTENT)  # which makes what reads, of thousands of categories maybe
         inputs = len(self.signature.inputs)
         rows = self.reader.one([None] * inputs)
         with contextlib.suppress(RequestError):  # a model that fills no gaps refuses such a row
