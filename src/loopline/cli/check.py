@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loopline.cli.main import find_project, json_option, plain, project_option
+from loopline.cli.places import Place, compute_on
 
 if TYPE_CHECKING:
-    from loopline.compute.base import Compute
     from loopline.data.checking import Checked
     from loopline.pipeline.check import Verdict
 
@@ -36,7 +36,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "fault": "red", "skipped": "bright_
 )
 @click.option(
     "--on",
-    type=click.Choice(["threads", "spark"]),
+    type=Place(),
     help="With --data: where; by default `compute`. The figures are the same.",
 )
 @click.option(
@@ -59,8 +59,6 @@ def command(
     """Print what each part looks like; exit with 1 where something is wrong."""
     if place is None and (on is not None or threads is not None or strict):
         raise click.UsageError("--on, --threads and --strict are for the data alone: add --data.")
-    if on == "spark" and threads is not None:
-        raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     root = find_project(project)
     if place is not None:
         raise SystemExit(_data(root, place, on, threads, strict=strict, as_json=as_json))
@@ -129,7 +127,7 @@ def _data(
     contract, settings = load(root / "loopline.yaml"), Settings.read(root)
     source: Any = place or contract.data.source
     base = Path.cwd() if place else root
-    compute = _compute(on or ("threads" if threads else contract.compute), threads)
+    compute = compute_on(on or ("threads" if threads else contract.compute), threads)
     began = time.monotonic()
     found = check(
         lambda: open_incoming(source, base, settings), contract, datetime.now(UTC), root, compute
@@ -147,16 +145,6 @@ def _data(
         )
         _print_data(found)
     return 1 if found.refusal is not None or (strict and failing) else 0
-
-
-def _compute(on: str, threads: int | None) -> "Compute":
-    if on == "spark":
-        from loopline.compute.spark import Spark
-
-        return Spark()
-    from loopline.compute.threads import Threads
-
-    return Threads(threads)
 
 
 def _print_data(found: "Checked") -> None:

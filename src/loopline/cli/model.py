@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loopline.cli.main import find_project, json_option, project_option
+from loopline.cli.places import Place, compute_on
 from loopline.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -159,14 +160,13 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
     type=click.IntRange(1),
     help="Whose predictions; by default those of the one there.",
 )
-@click.option("--on", type=click.Choice(["threads", "spark"]), help="Where; by default `compute`.")
+@click.option("--on", type=Place(), help="Where; by default `compute`.")
 @json_option
 @project_option
 def evaluate(
     table: str, version: int | None, on: str | None, as_json: bool, project: Path | None
 ) -> None:
     """Print every figure, beside the baseline's where the table has what that reads."""
-    from loopline.compute.threads import Threads
     from loopline.data.batches import open_incoming
     from loopline.errors import SourceError
     from loopline.monitoring.reference import References
@@ -181,11 +181,7 @@ def evaluate(
             f"{table} has predictions of the versions {', '.join(map(str, there))}. Name one with "
             "--version."
         )
-    compute: Any = Threads()
-    if (on or opened.contract.compute) == "spark":
-        from loopline.compute.spark import Spark
-
-        compute = Spark()
+    compute = compute_on(on or opened.contract.compute)
     found = judge(opened.contract, References(opened.registry)(there[0]), incoming, compute)
     if as_json:
         _print_json(found)

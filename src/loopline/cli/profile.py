@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from loopline.cli.main import json_option, plain
+from loopline.cli.places import Place, compute_on
 
 if TYPE_CHECKING:
-    from loopline.compute.base import Compute
     from loopline.publishing.described import Described
 
 _EVERY_SECONDS = 0.5
@@ -72,7 +72,7 @@ _ROOM = 130
 )
 @click.option(
     "--on",
-    type=click.Choice(["threads", "spark"]),
+    type=Place(),
     default="threads",
     show_default=True,
     help="Where the rows are counted; the integers are the same.",
@@ -102,8 +102,6 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     """Profile, compare and print."""
     if multivariate and second is None:
         raise click.UsageError("--multivariate tells two tables apart: name B too.")
-    if on == "spark" and threads is not None:
-        raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     from loopline.publishing.described import describe
 
     if first == second == "-":
@@ -120,7 +118,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
             by=by.strip(),
             psi=psi,
             multivariate=multivariate,
-            compute=_compute(on, threads),
+            compute=compute_on(on, threads),
             progress=say,
         )
     if out is not None:
@@ -166,16 +164,6 @@ def _progress(*, is_shown: bool) -> Iterator[Callable[[int, int | None], None]]:
     finally:
         if last != began:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _compute(on: str, threads: int | None) -> "Compute":
-    if on == "spark":
-        from loopline.compute.spark import Spark
-
-        return Spark()
-    from loopline.compute.threads import Threads
-
-    return Threads(threads)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from loopline.cli.main import find_project, json_option, plain, project_option
+from loopline.cli.places import Place, compute_on
 
 if TYPE_CHECKING:
     from loopline.compute.base import Compute
@@ -42,7 +43,7 @@ _EVERY_SECONDS = 0.5
     help="Columns of IN to carry along, with commas; the contract's key always is.",
 )
 @click.option("--encoding", help="Of CSV that is not UTF-8 further on than its first MiB.")
-@click.option("--on", type=click.Choice(["threads", "spark"]), help="Where; by default `compute`.")
+@click.option("--on", type=Place(), help="Where; by default `compute`.")
 @click.option(
     "--threads", type=click.IntRange(1, 256), help="How many; by default one for each processor."
 )
@@ -76,8 +77,6 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     from loopline.serving.score import Wanted, score
     from loopline.settings import Settings
 
-    if on == "spark" and threads is not None:
-        raise click.UsageError("--threads is for threads; Spark's session says how wide it is.")
     root = find_project(project)
     settings = Settings.read(root)
     here = Path.cwd()
@@ -130,17 +129,11 @@ def _served(root: Path, settings: "Settings", environment: str, version: int | N
 
 
 def _compute(root: Path, on: str | None, threads: int | None) -> "Compute":
-    from loopline.compute.threads import Threads
-
     if on is None and threads is None:
         from loopline.contract.load import load
 
         on = load(root / "loopline.yaml").compute
-    if on == "spark":
-        from loopline.compute.spark import Spark
-
-        return Spark()
-    return Threads(threads)
+    return compute_on(on or "threads", threads)
 
 
 def _progress() -> Callable[[int, int | None, int], None]:

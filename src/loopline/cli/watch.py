@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loopline.cli.main import json_option, project_option
+from loopline.cli.places import Place, compute_on
 
 if TYPE_CHECKING:
     from threading import Event
@@ -59,7 +60,7 @@ _DRIFT = {
 )
 @click.option(
     "--on",
-    type=click.Choice(["threads", "spark"]),
+    type=Place(),
     default="threads",
     show_default=True,
     help="Where the log is folded and outcomes are joined; the counts are the same. Spark is for "
@@ -176,10 +177,8 @@ def _watch(root: Path, on: str) -> "Watch":
     from loopline.response.telling import channels
 
     project, compute = Project.open(root), None
-    if on == "spark":
-        from loopline.compute.spark import Spark
-
-        compute = Spark()
+    if on != "threads":  # threads of this process have the log, the tables and the database here
+        compute = compute_on(on)
     return project.watcher(channels(project.settings), compute)
 
 

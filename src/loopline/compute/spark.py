@@ -36,14 +36,16 @@ _FAILED, _DONE = "~failed", "~done"
 class Spark:
     """Runs work in a Spark session: the one there is, or one made here."""
 
-    def __init__(self, session: Any = None) -> None:
+    def __init__(self, session: Any = None, master: str | None = None) -> None:
         """Take a session; without one the active session, else one on this machine's cores.
+
+        `master` is the URL of a cluster; its workers have this Python, or that of PYSPARK_PYTHON.
 
         Raises:
             MissingExtraError: pyspark is not installed, or pandas, which `mapInArrow` asks for.
             SettingError: there is no Java to start one with.
         """
-        self.session = session or _session()
+        self.session = session or _session(master)
 
     @property
     def name(self) -> str:
@@ -268,25 +270,35 @@ def _as_row(error: Exception, schema: "pa.Schema") -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _session() -> Any:
+def _session(master: str | None) -> Any:
     sql = require("pyspark.sql", extra="spark")
     require("pandas", extra="spark")
     active = sql.SparkSession.getActiveSession()
     if active is not None:
+        there = active.sparkContext.master
+        if master not in {None, there}:
+            raise SettingError(
+                f"A Spark session runs on {there} in this process, and {master} was asked for. "
+                "Stop it, or leave out the master."
+            )
         return active
     builder = sql.SparkSession.builder.appName("loopline").config("spark.ui.enabled", "false")
     conf = require("pyspark", extra="spark").SparkConf()
-    if not conf.contains("spark.master"):  # spark-submit and platforms say where they run
+    if master is not None or not conf.contains(
+        "spark.master"
+    ):  # spark-submit and platforms say where they run
         if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
             raise SettingError(
                 "Spark runs on Java, and there is none on PATH. Install Java 17 (Debian: apt-get "
                 "install openjdk-17-jre-headless), or set JAVA_HOME, or leave out --on spark."
             )
+        python = os.environ.get("PYSPARK_PYTHON", sys.executable)
         builder = (
-            builder.master("local[*]")
-            .config("spark.driver.host", "127.0.0.1")
-            .config("spark.driver.bindAddress", "127.0.0.1")
-            .config("spark.pyspark.python", sys.executable)
+            builder.master(master or "local[*]")
+            .config("spark.pyspark.python", python)
             .config("spark.pyspark.driver.python", sys.executable)
         )
+        if master is None or "://127.0.0.1" in master:
+            builder = builder.config("spark.driver.host", "127.0.0.1")
+            builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
     return builder.getOrCreate()
