@@ -263,6 +263,8 @@ def test_wherever_all_is_joined_late_repeated_and_corrected_outcomes_leave_the_s
     assert settle() is False
     assert late.counted() == once.counted()
     assert len(late.counted()) > 20
+    for each in (settle, once.settle):  # p1 and k2 were corrected; p77 and k99 predicted nothing
+        assert (each.state().corrected, each.state().unknown) == (2, 2)
     if on == "threads":
         late.tell([("p1", good, 12), ("k1", bad, 2)])
         once.tell([("k1", bad, 2), ("p1", good, 12)])

@@ -33,6 +33,7 @@ _OWN = ("observed_at", "segment", "offset", "row")
 """Columns of outcomes alone, as they travel: an input may be called the same."""
 _LEFT_OUT = frozenset({"client_id", "latency_us", "caller", "review", "reasons", "shadow"})
 """Columns of predictions that no figure of outcomes needs."""
+_NAMES = ("prediction_id", "key")
 _MOMENT = pl.Datetime("us", "UTC")
 
 Kind = Literal["ids", "answers", "of ids", "of keys"]
@@ -46,6 +47,19 @@ class Joined:
     cells: dict[Cell, Counts]
     first: int | None
     """The event of the oldest prediction, in microseconds since 1970."""
+    corrected: int
+    """Ids and keys whose outcome was not always the same."""
+    unknown: int
+    """Ids and keys with an outcome that no prediction has."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one place comes to."""
+
+    cells: dict[Cell, Counts]
+    corrected: int
+    unknown: int
 
 
 def count(
@@ -91,9 +105,11 @@ def count(
         ),
     ]
     cells: dict[Cell, Counts] = {}
+    corrected = unknown = 0
     for found in compute.gather(_Reading({}, ids), items, stages):
-        _add(cells, found)
-    return Joined(cells, about["first"].item())
+        _add(cells, found.cells)
+        corrected, unknown = corrected + found.corrected, unknown + found.unknown
+    return Joined(cells, about["first"].item(), corrected, unknown)
 
 
 def _add(cells: dict[Cell, Counts], more: Mapping[Cell, Counts]) -> None:
@@ -205,8 +221,12 @@ class _Routing:
             ids = frame.filter(pl.col(_SIDE) == _ANSWERED)
             routes = ids.select("prediction_id", pl.col("key").alias("~key"))
             found = told.join(routes, on="prediction_id")
+            told = told.join(routes, on="prediction_id", how="anti")
             place = pl.coalesce(pl.format("k{}", "~key"), pl.format("i{}", "prediction_id"))
             yield from _sent(found.with_columns(place.alias(_PLACE)).drop("~key"), self.schema)
+        if told is not None:  # of predictions that are not known
+            place = pl.format("i{}", "prediction_id")
+            yield from _sent(told.with_columns(place.alias(_PLACE)), self.schema)
 
 
 @dataclass(frozen=True)
@@ -218,19 +238,21 @@ class _Counting:
     contract: Contract
 
     @contextmanager
-    def open(self) -> Iterator[Callable[[Iterator[pa.RecordBatch]], dict[Cell, Counts]]]:
+    def open(self) -> Iterator[Callable[[Iterator[pa.RecordBatch]], _Found]]:
         """Return what counts one place."""
         yield self._count
 
-    def _count(self, batches: Iterator[pa.RecordBatch]) -> dict[Cell, Counts]:
-        told, cells = [labels.empty()], dict[Cell, Counts]()
+    def _count(self, batches: Iterator[pa.RecordBatch]) -> _Found:
+        told, cells = labels.empty(), dict[Cell, Counts]()
         known: labels.Labels | None = None
+        lost = {name: told.select(name) for name in _NAMES}
         for batch in batches:
             frame = pl.from_arrow(pa.Table.from_batches([batch]))
             assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
             mine = _outcomes(frame)
             if len(mine):
-                told.append(mine)
+                told = pl.concat([told, mine], how="diagonal")
+                lost = {name: told.select(name).drop_nulls().unique() for name in _NAMES}
             rows = frame.filter(pl.col(_SIDE) == _ANSWERED).select(
                 pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
                 if isinstance(kind, pl.Datetime)
@@ -238,10 +260,11 @@ class _Counting:
                 for name, kind in self.types.items()
             )
             if len(rows):
-                known = known or labels.of(pl.concat(told, how="diagonal").lazy())
+                known = known or labels.of(told.lazy())
                 joined = known.join(rows.lazy()).collect()
                 _add(
                     cells,
                     realised.count_all(joined, self.known.__getitem__, self.contract.fairness),
                 )
-        return cells
+                lost = {name: names.join(rows, on=name, how="anti") for name, names in lost.items()}
+        return _Found(cells, labels.differing(told), sum(map(len, lost.values())))

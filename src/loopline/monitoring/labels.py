@@ -87,6 +87,15 @@ def of(rows: pl.LazyFrame) -> Labels:
     return Labels(*pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")]))
 
 
+def differing(rows: pl.DataFrame) -> int:
+    """Return how many ids and keys have outcomes in `rows` that differ."""
+    return sum(
+        int((named.group_by(name).agg(pl.col("label").n_unique())["label"] > 1).sum())
+        for name in ("prediction_id", "key")
+        for named in [rows.drop_nulls(name)]
+    )
+
+
 def _last(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
     return (
         rows.filter(pl.col(name).is_not_null())

@@ -10,7 +10,7 @@ Where the contract compares other groups than before, everything is counted anew
 
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
@@ -153,11 +153,11 @@ class Settling:
         return _Difference(self._after(before, now, joined), removed, added, oldest, named)
 
     def _on(self, compute: Compute, now: State) -> _Difference:
-        """Count everything on a cluster; names are not noted then, and only names read here."""
+        """Count everything on a cluster; names are not noted then."""
         found = joining.count(
             compute, self._contract, self._reference, self._tables, (now.predictions, now.labels)
         )
-        after = self._after(State(), now, self._whole(now, NAMES))
+        after = replace(now, corrected=found.corrected, unknown=found.unknown)
         return _Difference(after, {}, found.cells, found.first or 0)
 
     def _after(self, before: State, now: State, joined: _Joined) -> State:
@@ -167,9 +167,9 @@ class Settling:
             unknown=before.unknown + self._unknown(joined),
         )
 
-    def _whole(self, now: State, columns: Sequence[str] | None = None) -> _Joined:
+    def _whole(self, now: State) -> _Joined:
         predictions, outcomes = self._keys
-        fresh = self._tables.read(predictions, now.predictions, columns)
+        fresh = self._tables.read(predictions, now.predictions)
         told = self._tables.read(outcomes, now.labels)
         return _Joined(fresh, fresh.head(0), told, told.head(0))
 
