@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from loopline.counts import decisions, deviations, quality, statistics
+from loopline.counts import decisions, deviations, pairs, quality, statistics
 from loopline.counts.kernel import ColumnCounts, count_column, seconds
 
 ROWS = 4000
@@ -84,6 +84,10 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "chi_square": ("scipy `chi2_contingency`", "Pearson, 1900; no correction"),
     "p_value": ("scipy `chi2_contingency`", "Abramowitz and Stegun, 26.4"),
     "cramers_v": ("scipy `association`", "Cramér, 1946"),
+    "pearson": ("numpy `corrcoef`", "Pearson, 1895"),
+    "spearman": ("scipy `spearmanr`", "Spearman, 1904"),
+    "correlation_ratio": ("scipy `kruskal`", "Kelley, 1935; of the ranks"),
+    "pair_cramers_v": ("scipy `chi2_contingency`", "Bergsma, 2013; 50 values and the others"),
     "missing_rate": ("numpy", "a share"),
     "new_rate": ("Python's sets", "a share"),
     "roc_auc": ("scikit-learn `roc_auc_score`", "Hanley and McNeil, 1982"),
@@ -166,11 +170,13 @@ def checks() -> list[Check]:
         current = count_column(now, reference)
         if before.dtype == object:
             found += _of_texts(name, before, now, reference, current)
+            found += _of_text_pairs(name, before, now)
             numbers = np.array([len(str(text)) + hash_of(str(text)) for text in now])
         else:
             one, other = (seconds(v) if v.dtype.kind == "M" else v for v in (before, now))
             found += _of_numbers(name, one, other, reference, current)
             found += _of_errors(name, one, other)
+            found += _of_number_pairs(name, other, np.random.default_rng(place))
             numbers = other
         found += _of_scores(name, numbers[np.isfinite(numbers)], generator)
     return found
@@ -264,6 +270,57 @@ def _of_bins(
     yield Check("chi_square", name, drift.chi_square, square, 0.0)
     yield Check("p_value", name, drift.p_value, p_value, 0.0)
     yield Check("cramers_v", name, drift.cramers_v, v, 0.0)
+
+
+def _of_number_pairs(name: str, values: np.ndarray, draw: np.random.Generator) -> Iterator[Check]:
+    """Hold numbers against themselves with as much noise again."""
+    from scipy import stats
+
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
+        return
+    spread = np.subtract(*np.quantile(finite, [0.75, 0.25])) or np.abs(finite).max() or 1.0
+    second = values + spread * draw.normal(0, 1, len(values))
+    grids = (pairs.grid_for(values), pairs.grid_for(second))
+    found = pairs.association(pairs.count_pairs(values, second, grids))
+    if found is None or found.pearson is None or found.pearson_bound is None:
+        return
+    x, y = (each[np.isfinite(values)] / spread for each in (values, second))
+    exact = float(np.corrcoef(x, y)[0, 1])
+    yield Check("pearson", name, found.pearson, exact, found.pearson_bound)
+    exact = float(stats.spearmanr(x, y).statistic)
+    yield Check("spearman", name, found.value, exact, found.bound)
+
+
+def _of_text_pairs(name: str, before: np.ndarray, now: np.ndarray) -> Iterator[Check]:
+    """Hold texts against some of the other sample's, and against a number that these have."""
+    from scipy import stats
+
+    other = np.where(np.arange(len(now)) % 3 > 0, now, before)
+    grids = (pairs.grid_for(now), pairs.grid_for(other))
+    numbers = np.array([hash_of(str(text)) for text in other], float)
+    one, two = (
+        np.array([text if text in grid else "" for text in texts.tolist()])
+        for texts, grid in ((now, _texts(grids[0])), (other, _texts(grids[1])))
+    )
+    table = stats.contingency.crosstab(one, two).count
+    rows, (r, c) = len(now), table.shape
+    square = float(stats.chi2_contingency(table, correction=False).statistic) / rows
+    square = max(0.0, square - (r - 1) * (c - 1) / (rows - 1))
+    least = min(each - (each - 1) ** 2 / (rows - 1) for each in (r, c)) - 1
+    v = pairs.association(pairs.count_pairs(now, other, grids))
+    yield Check("pair_cramers_v", name, v.value if v else 0.0, float(np.sqrt(square / least)), 0.0)
+    groups = [numbers[one == text] for text in np.unique(one)]
+    h = float(stats.kruskal(*groups).statistic)
+    exact = float(np.sqrt(max(0.0, (h - len(groups) + 1) / (rows - len(groups)))))
+    pair = pairs.count_pairs(now, numbers, (grids[0], pairs.grid_for(numbers)))
+    ratio = pairs.association(pair)
+    if ratio is not None:
+        yield Check("correlation_ratio", name, ratio.value, exact, ratio.bound)
+
+
+def _texts(grid: pairs.Grid) -> tuple[str, ...]:
+    return grid if isinstance(grid, tuple) else ()
 
 
 def _of_scores(name: str, values: np.ndarray, draw: np.random.Generator) -> Iterator[Check]:
