@@ -560,3 +560,25 @@ def test_who_waits_hears_how_many_rows_are_counted(
     heard.clear()
     profiled(tmp_path, "a.csv", progress=lambda *said: heard.append(said))
     assert heard[-1] == (ROWS, None)
+
+
+def test_a_part_of_many_values_holds_few_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "SLICES", 5)
+    monkeypatch.setattr(profiling, "_KEPT", 2)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 50)
+    write(pl.DataFrame({"m": [n // 50 % 40 for n in range(4000)]}), tmp_path / "a.csv")
+    held: list[int] = []
+
+    class Watching(Threads):
+        def map(self, work: Any, items: Any) -> Any:
+            for counted in super().map(work, items):
+                held.append(len(counted.slices))
+                yield counted
+
+    [found] = profiled(tmp_path, "a.csv", wanted=Wanted(by="m"), compute=Watching(1))
+
+    assert len(held) == 1
+    assert held[0] <= 5 + 2
+    assert sum(found.slice(name).rows for name in found.slices) == 4000
