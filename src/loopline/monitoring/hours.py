@@ -60,6 +60,7 @@ class Cell(NamedTuple):
     slice: str
 
 
+_MINE = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cell._fields)]
 Counts = ColumnCounts | Counter[str] | PairCounts
 """A column's cells, or those of two together; or, for errors and what is apart, plain numbers by
 name."""
@@ -157,14 +158,12 @@ def add(connection: Connection, project: str, cells: Mapping[Cell, Counts]) -> N
         if before is None:
             new.append({**row, "payload": stored.encode(counted)})
         else:
-            row = {f"the_{name}": value for name, value in row.items()}
             after = plus(decode(cell.slice, before), counted)
-            changed.append({**row, "payload": stored.encode(after)})
+            changed.append({**_named(project, cell), "payload": stored.encode(after)})
     if new:
         connection.execute(counts.insert(), new)
     if changed:
-        mine = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cell._fields)]
-        connection.execute(counts.update().where(*mine), changed)
+        connection.execute(counts.update().where(*_MINE), changed)
     lasting = {cell: more for cell, more in cells.items() if not is_outcome(cell.slice)}
     spans.add(connection, project, lasting)
 
@@ -198,14 +197,25 @@ def move(
     """
     add(connection, project, added)
     known = _stored(connection, project, removed, outcomes=True)
+    gone: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     for cell, counted in removed.items():
         left = _less(decode(cell.slice, known[cell]), counted)
-        row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
-        mine = [counts.c[name] == value for name, value in row.items()]
+        row = _named(project, cell)
         if left is None:
-            connection.execute(counts.delete().where(*mine))
+            gone.append(row)
         else:
-            connection.execute(counts.update().where(*mine).values(payload=stored.encode(left)))
+            changed.append({**row, "payload": stored.encode(left)})
+    if gone:
+        connection.execute(counts.delete().where(*_MINE), gone)
+    if changed:
+        connection.execute(counts.update().where(*_MINE), changed)
+
+
+def _named(project: str, cell: Cell) -> dict[str, Any]:
+    """Return which row a cell is, as `_MINE` asks for it."""
+    row = {"project": project, **cell._asdict(), "hour": cell.hour * HOUR}
+    return {f"the_{name}": value for name, value in row.items()}
 
 
 def _less(before: Counts, fewer: Counts) -> Counts | None:
