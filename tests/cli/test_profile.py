@@ -171,6 +171,14 @@ def test_a_column_that_is_gone_is_told_and_is_drift(folder: Path) -> None:
     assert (found["drifted"], found["lacks"], found["adds"]) == (0, ["c"], ["d"])
 
 
+def test_texts_that_write_no_number_are_told_as_what_changed(folder: Path) -> None:
+    pl.DataFrame({"x": ["many"] * 250 + ["5.5"] * 750, "c": ["a", "b"] * 500}).write_csv("odd.csv")
+
+    done = call("a.parquet", "odd.csv")
+
+    assert "unreadable: 25.0%" in done.output
+
+
 def test_standard_input_is_a_table(folder: Path) -> None:
     content = Path("b.csv").read_bytes()
 

@@ -65,6 +65,8 @@ class Change(Shown):
     """Values of a category that the reference does not have, and how often each occurs."""
     gone: tuple[str, ...]
     """Values of the reference, by name, that no longer occur."""
+    unreadable: int = 0
+    """Of the missing ones: texts that write no value of the reference's type."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ def _change(
         figures=found,
         new=_new(reference, table.new.get(column, {})),
         gone=gone,
+        unreadable=0 if current.kind == "category" else current.named.get("unreadable", 0),
     )
 
 

@@ -110,6 +110,8 @@ def _compared(one: Change) -> tuple[str, ...]:
         said.append(_listed("new", [f"{_short(n)} {k / total:.1%}" for n, k in one.new.items()]))
     elif figures.new_rate:
         said.append(f"new values: {figures.new_rate:.1%}")
+    if one.unreadable:
+        said.append(f"unreadable: {one.unreadable / (figures.rows or 1):.1%}")
     if one.gone:
         said.append(_listed("gone", [_short(name) for name in one.gone]))
     missing = ""
