@@ -180,6 +180,7 @@ def _census() -> tuple[pl.DataFrame, pl.DataFrame]:
     # Without a head: the fifth column is the schooling, the 25th a weight of the survey.
     place = folder / "census_income_1994_1995_train.csv"
     frame = pl.read_csv(place, has_header=False, infer_schema_length=None).gather_every(_EVERY)
+    frame.columns = [f"column_{number + 1}" for number in range(frame.width)]
     middle = pl.col("column_5").str.strip_chars().is_in(
         ["Some college but no degree", "High school graduate", "Bachelors degree(BA AB BS)"]
     )  # fmt: skip
