@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from loopline.compute import threads
 from loopline.compute.threads import Threads
 from loopline.contract.schema import Contract
 from loopline.data import batches, checking
@@ -86,6 +87,7 @@ def contract(*, suite: bool = True, blocks: bool = True, **data: Any) -> Contrac
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(batches, "PIECE_ROWS", 100)
+    monkeypatch.setattr(threads, "_TOGETHER", 2)  # so that a key may repeat across batches
     (tmp_path / "checks.sql").write_text(SQL)
     return tmp_path
 

@@ -74,6 +74,7 @@ def test_the_same_rows_are_drawn_by_one_thread_several_and_spark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, on: str
 ) -> None:
     monkeypatch.setattr(batches, "PIECE_ROWS", 5000)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 2000)
     places = ["a.parquet", "b.csv"]
     frames = [pl.DataFrame({"n": range(begin, begin + 30_000)}) for begin in (0, 5)]
     frames[0].write_parquet(tmp_path / places[0], row_group_size=5000)
