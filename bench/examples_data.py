@@ -181,6 +181,9 @@ def _census() -> tuple[pl.DataFrame, pl.DataFrame]:
     place = folder / "census_income_1994_1995_train.csv"
     frame = pl.read_csv(place, has_header=False, infer_schema_length=None).gather_every(_EVERY)
     frame.columns = [f"column_{number + 1}" for number in range(frame.width)]
+    # A space stands before each value, and hides that it is a number.
+    stripped = frame.with_columns(pl.col(pl.String).str.strip_chars()).write_csv()
+    frame = pl.read_csv(stripped.encode(), infer_schema_length=None)
     middle = pl.col("column_5").str.strip_chars().is_in(
         ["Some college but no degree", "High school graduate", "Bachelors degree(BA AB BS)"]
     )  # fmt: skip
