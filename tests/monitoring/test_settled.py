@@ -373,6 +373,34 @@ def test_where_the_contract_compares_other_groups_everything_is_counted_anew(
     assert place.counted() == before
 
 
+@pytest.mark.parametrize("compute", [None, Threads(2)])
+def test_what_was_counted_of_rows_that_are_gone_stays_beside_an_event_of_another_century(
+    place: Place, compute: Compute | None
+) -> None:
+    rows = predictions(40).with_columns(
+        event_time=pl.when(pl.col("prediction_id") == "p9")  # not plausible
+        .then(pl.lit(START - timedelta(days=40_000), MOMENT))
+        .otherwise("event_time")
+    )
+    place.tables.write(table("credit"), rows)
+    place.tell([("p1", "good", 1), ("p30", "bad", 2)])
+    place.settle()
+    before = place.counted()
+    moment = "arrow_cast('2013-05-08T10:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    old = f"plausible AND event_time < {moment}"
+    assert place.tables.delete(table("credit"), old) > 0
+
+    place.settling(contract(monitor={"minimum_labels": 20}, fairness=[]), compute)()
+
+    gone = {key: payload for key, payload in before.items() if key[3] < _hour(10)}
+    assert gone
+    assert gone.items() <= place.counted().items()
+
+
+def _hour(number: int) -> int:
+    return (FIRST + number) * 3_600_000_000
+
+
 def test_an_outcome_observed_before_its_event_is_corrected_after_it_is_old(place: Place) -> None:
     place.tables.write(table("credit"), predictions(40).with_columns(arrival="event_time"))
     told = [("p1", "good", -60 * 24 * 20), ("p3", "bad", -60 * 24 * 20), ("p2", "good", 9)]

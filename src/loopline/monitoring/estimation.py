@@ -61,6 +61,11 @@ class Estimation:
     withdrawn: dict[str, str] = field(default_factory=dict)
     """Metric to why its estimate is no longer stated: widened intervals missed too often."""
 
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Return where a figure should come to lie, past misses included; None if withdrawn."""
+        found = self.widened.get(metric) or self.metrics.get(metric)
+        return None if found is None or metric in self.withdrawn else (found.low, found.high)
+
 
 def measure(
     contract: Contract,

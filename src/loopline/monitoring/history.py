@@ -28,6 +28,7 @@ from loopline.monitoring import (
 from loopline.monitoring.drift import Drift
 from loopline.monitoring.estimation import Estimation
 from loopline.monitoring.findings import Finding, Subject
+from loopline.monitoring.held import Estimates
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS
 from loopline.monitoring.pairs import Together
 from loopline.monitoring.performance import Performance
@@ -122,16 +123,18 @@ def read(
     reference: Callable[[int], Reference],
     now: datetime,
     opened: Collection[str] = (),
+    estimates: Estimates | None = None,
 ) -> list[History]:
     """Return the past of each environment that ever answered, in the contract's order, last first.
 
     The last environment of a contract is the one that matters most. `opened` are the ids of the
-    findings that are open: what chance may explain stays so, as the watcher has it.
+    findings that are open: what chance may explain stays so, as the watcher has it. By `estimates`
+    those of each stretch are stated as past misses, known when it ended, widen or withdraw them.
     """
     spans = _spans(database, contract.project, now)
     order = list(contract.environments)
     names = sorted(spans, key=lambda name: -order.index(name) if name in order else 1)
-    reader = _Reader(contract, database, reference, now, opened)
+    reader = _Reader(contract, database, reference, now, opened, estimates)
     return [reader.history(name, spans[name]) for name in names]
 
 
@@ -163,8 +166,10 @@ class _Reader:
         reference: Callable[[int], Reference],
         now: datetime,
         opened: Collection[str],
+        estimates: Estimates | None,
     ) -> None:
         self._now = now
+        self._estimates = estimates
         self._opened = opened
         self._contract = contract
         self._database = database
@@ -271,16 +276,25 @@ class _Reader:
                     service=served,
                     performance=performed,
                     is_mature=performed is not None and performed.labels >= minimum.minimum_labels,
-                    estimated=self._estimate(reference, counted, window) if judged else None,
+                    estimated=self._estimate(environment, reference, counted, window)
+                    if judged
+                    else None,
                     together=pairs.now(self._contract, reference, counted),
                 )
 
     def _estimate(
-        self, reference: Reference, counted: dict[tuple[str, str], hours.Counts], window: Window
+        self,
+        environment: str,
+        reference: Reference,
+        counted: dict[tuple[str, str], hours.Counts],
+        window: Window,
     ) -> Estimation | None:
         if performance.misfit(self._contract.problem, reference.signature) is not None:
             return None
-        return estimation.measure(self._contract, reference, counted, window)
+        found = estimation.measure(self._contract, reference, counted, window)
+        if found is None or self._estimates is None:
+            return found
+        return self._estimates.stated(found, environment, reference.version, at=window.end)
 
     def _perform(
         self, environment: str, reference: Reference, window: Window

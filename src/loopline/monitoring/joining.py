@@ -46,7 +46,7 @@ class Joined:
 
     cells: dict[Cell, Counts]
     first: int | None
-    """The event of the oldest prediction, in microseconds since 1970."""
+    """The oldest plausible event of a prediction, in microseconds since 1970."""
     corrected: int
     """Ids and keys whose outcome was not always the same."""
     unknown: int
@@ -80,7 +80,7 @@ def count(
     rows = tables.scan(table(project), versions[0])
     about = rows.select(
         pl.col("version").unique().implode(),
-        pl.col("event_time").dt.epoch("us").min().alias("first"),
+        pl.col("event_time").filter("plausible").dt.epoch("us").min().alias("first"),
     ).collect(engine="streaming")
     known = {
         int(version): travelling(reference(int(version)))

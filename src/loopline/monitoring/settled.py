@@ -147,7 +147,8 @@ class Settling:
         oldest = None
         if joined is None:  # older versions are gone, or held less than is asked for now
             joined, before = self._whole(now), State()
-            oldest = int(str(joined.fresh["event_time"].dt.epoch("us").min() or 0))
+            counted = joined.fresh.filter("plausible")["event_time"]
+            oldest = int(str(counted.dt.epoch("us").min() or 0))
         removed, added = self._changes(joined)
         named: dict[Kind, pl.DataFrame] = {"prediction": joined.fresh, "outcome": joined.told}
         return _Difference(self._after(before, now, joined), removed, added, oldest, named)
@@ -252,6 +253,18 @@ def state(connection: Connection, project: str) -> State:
     rows = connection.execute(query.where(folded.c.segment.in_(names)))
     known = {row.segment: row.offset for row in rows}
     return State(**{what: known[name] for name, what in names.items() if name in known})
+
+
+def is_to_be_counted_anew(contract: Contract, tables: Tables, database: Database) -> bool:
+    """Return whether there are outcomes, and their counts are not what the contract now asks.
+
+    So it is after a change of what it compares, or of how they are counted, until the next look.
+    """
+    if not all(tables.exists(of(contract.project)) for of in (table, labels.table)):
+        return False
+    with database.read() as connection:
+        asked = state(connection, contract.project).asked
+    return all(asked != _digest(contract, is_here=is_here) for is_here in (True, False))
 
 
 def _names(project: str) -> dict[str, str]:

@@ -37,8 +37,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from loopline.errors import MissingExtraError, StoreError
 
 BUSY_SECONDS = 30.0
-_LEAST_FREE_BYTES = 1 << 18
 """How long a writer waits for another before it gives up."""
+_LEAST_FREE_BYTES = 1 << 18
+"""With less free, an error of SQLite's files is a full disk."""
 
 metadata = MetaData()
 

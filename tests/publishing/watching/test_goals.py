@@ -1,6 +1,11 @@
 """A goal over time: its figures beside its limit, the baseline and what was expected."""
 
+from dataclasses import replace
+
 import pytest
+
+from loopline.monitoring.estimation import Widened
+from loopline.publishing.watching.sections import sections
 
 
 def test_a_goal_has_its_figures_its_baseline_its_limit_and_what_was_expected(
@@ -87,3 +92,41 @@ def test_a_promise_against_the_baseline_also_says_what_that_comes_to(
     assert (
         title == "cost_per_prediction 2.00 EUR, promised at most 2.70 EUR (10% below the baseline)"
     )
+
+
+def test_the_band_is_as_wide_as_past_misses_made_it(past, chart, history, point, rows_of):
+    one = point(0, 0.71)
+    wider = replace(one.estimated, widened={"roc_auc": Widened(0.6, 0.8, 0.95, 19)})
+
+    made = chart(past, history(replace(one, estimated=wider)), "roc_auc")
+
+    assert {(row["low"], row["high"]) for row in rows_of(made.spec) if "low" in row} == {(0.6, 0.8)}
+    assert made.rows[0][3] == "0.6 to 0.8"
+    assert made.note == ""
+
+
+def test_a_withdrawn_estimate_is_not_drawn_and_the_chart_says_why(
+    past, chart, history, point, rows_of
+):
+    one = point(1, 0.71)
+    gone = replace(
+        one.estimated,
+        widened={"roc_auc": Widened(0.6, 0.8, 0.95, 19)},
+        withdrawn={"roc_auc": "It missed."},
+    )
+
+    made = chart(past, history(point(0, 0.7), replace(one, estimated=gone)), "roc_auc")
+
+    bands = [(row["at"], row["low"]) for row in rows_of(made.spec) if "low" in row]
+    assert bands == [(12 * 3_600_000, 0.66)]
+    assert [row[3] for row in made.rows] == ["0.66 to 0.74", ""]
+    assert made.note == "It missed."
+
+
+def test_a_withdrawn_estimate_does_not_stand_in_for_outcomes(past, history, point):
+    one = point(0, None)
+    gone = replace(one.estimated, withdrawn={"roc_auc": "It missed."})
+
+    found = [*sections(past, history(replace(one, estimated=gone)))]
+
+    assert not any(each.title.startswith("roc_auc") for part in found for each in part.charts)

@@ -36,23 +36,34 @@ def charts(past: Past, one: History, marks: Sequence[Mark]) -> Iterator[Chart]:
 def _expected(past: Past, one: History, goal: Goal) -> Iterator[Band]:
     """Yield between which values a goal's figure was to be expected, outcomes known or not."""
     for point in one.points:
-        found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
+        found = _interval(point, goal.metric)
         if found is not None and point.estimated is not None:
             told = f"{point.estimated.rows:,} predictions, before any outcome"
             name = past.series(point.version)
             alone = len(one.points) == 1
             ends = (start(point.window), end(point.window)) if alone else (middle(point.window),)
-            yield from (Band(at, name, found.low, found.high, told) for at in ends)
+            yield from (Band(at, name, *found, told) for at in ends)
 
 
 def _alone(past: Past, one: History, goal: Goal) -> Iterator[Value]:
     """Yield the estimates themselves, hollow, where no outcome is known at all."""
     for point in one.points:
         found = None if point.estimated is None else point.estimated.metrics.get(goal.metric)
-        if found is not None:
+        if found is not None and _interval(point, goal.metric) is not None:
             told = f"an estimate on {point.rows:,} predictions"
             name = past.series(point.version)
             yield Value(middle(point.window), name, found.value, told, is_firm=False)
+
+
+def _interval(point: Point, metric: str) -> tuple[float, float] | None:
+    """Return where a figure was expected to come to lie; None where nothing was stated."""
+    return None if point.estimated is None else point.estimated.interval(metric)
+
+
+def _withdrawn(one: History, metric: str) -> str:
+    """Return why the newest estimate is not stated; empty where it is."""
+    newest = [point.estimated for point in one.points if point.estimated is not None][-1:]
+    return "".join(each.withdrawn.get(metric, "") for each in newest)
 
 
 def _lines(past: Past, one: History, goal: Goal) -> Iterator[Value]:
@@ -107,6 +118,7 @@ def _chart(
         ),
         head=("from", "version", goal.metric, "expected", "baseline", "outcomes"),
         rows=rows,
+        note=_withdrawn(one, goal.metric),
         holds=judged.holds(finding),
     )
 
@@ -129,8 +141,8 @@ def _table_row(past: Past, point: Point, metric: str) -> tuple[str, ...]:
         return "" if value is None else spell(metric, value, past.currency)
 
     found = point.performance
-    estimate = None if point.estimated is None else point.estimated.metrics.get(metric)
-    expected = "" if estimate is None else f"{told(estimate.low)} to {told(estimate.high)}"
+    interval = _interval(point, metric)
+    expected = "" if interval is None else " to ".join(map(told, interval))
     return (
         f"{point.window.start:%Y-%m-%d %H:%M}",
         past.name(point.version),

@@ -1,6 +1,6 @@
 """Everything the watch report is made from, read and never judged here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,8 +8,9 @@ import msgspec
 
 from loopline.contract.schema import Contract
 from loopline.errors import BundleRefusedError
-from loopline.monitoring import history
+from loopline.monitoring import history, settled
 from loopline.monitoring.findings import RESOLVED, Finding, Findings
+from loopline.monitoring.held import Estimates
 from loopline.monitoring.history import History
 from loopline.monitoring.quality import Quality, of_project
 from loopline.monitoring.reference import References
@@ -25,6 +26,10 @@ def _checked(workspace: Workspace, now: datetime) -> tuple[tuple[Quality, ...], 
         return (), (f"The checks of the data are left out: {error}",)
 
 
+_COUNT = (
+    "Outcomes are to be counted anew, because loopline.yaml or Loopline changed: figures that rest "
+    "on them are missing or as they were. Count them with: loopline watch --once"
+)
 _FINDINGS = ("finding.opened", "finding.updated", "finding.resolved")
 
 
@@ -87,9 +92,7 @@ def gather(workspace: Workspace, now: datetime) -> Past:
     return Past(
         contract=contract,
         at=now,
-        histories=tuple(
-            history.read(contract, workspace.database, References(workspace.registry), now, opened)
-        ),
+        histories=tuple(_histories(workspace, now, opened)),
         releases=tuple(
             msgspec.convert(event.payload, Release)
             for event in events
@@ -113,6 +116,17 @@ def gather(workspace: Workspace, now: datetime) -> Past:
         quality=checked,
         notes=notes,
     )
+
+
+def _histories(
+    workspace: Workspace, now: datetime, opened: Mapping[str, Finding]
+) -> Iterator[History]:
+    """Yield each environment's past, and whether its outcomes are still to be counted."""
+    contract, database = workspace.contract, workspace.database
+    late = settled.is_to_be_counted_anew(contract, workspace.tables, database)
+    references, estimates = References(workspace.registry), Estimates(workspace.ledger)
+    for one in history.read(contract, database, references, now, opened, estimates):
+        yield replace(one, notes=(*one.notes, _COUNT)) if late else one
 
 
 def _acknowledged(opened: Mapping[str, Finding], stay: Stay) -> Stay:

@@ -46,7 +46,8 @@ def sections(past: Past, one: History) -> Iterator[Section]:
             f"Each point is {length} of predictions, hollow with fewer outcomes than the "
             f"{past.contract.monitor.minimum_labels:,} that a judgement rests on. Red dashes are "
             "the goal; grey ones what the baseline does on the same rows. The band is where the "
-            "figure was to be expected before any outcome was known (95 %). What decides is the "
+            "figure was to be expected before any outcome was known (95 %, or wider where past "
+            "estimates missed by more); it ends where they missed too often. What decides is the "
             "thick line: the figure over the whole shaded window, "
             f"{spelled(past.contract.monitor.window)}.",
             tuple(goals.charts(past, one, marks)),
