@@ -178,6 +178,35 @@ def test_a_full_disk_costs_frames_but_no_prediction_and_leaves_no_torn_frame(
     assert (writer.frames, writer.lost, writer.failure) == (2, 1, None)
 
 
+def test_a_frame_whose_batch_has_failed_already_is_not_taken_for_written(tmp_path, monkeypatch):
+    """The thread may take a frame before who appended it asks whether it is on disk."""
+    real, is_full = os.write, True
+
+    def write(descriptor: int, data: bytes) -> int:
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(log_module.os, "write", write)
+
+    async def story() -> list[bool]:
+        nonlocal is_full
+        writer = LogWriter(tmp_path, "durable")
+        writer.append(["f", 1, []])
+        deadline = time.monotonic() + 5
+        while writer.waiting_bytes and time.monotonic() < deadline:
+            await asyncio.sleep(0.002)
+        is_full = False
+        told = [await writer.committed()]
+        writer.append(["f", 2, []])
+        told.append(await writer.committed())
+        writer.close()
+        return told
+
+    assert asyncio.run(story()) == [False, True]
+    assert [payload[1] for payload in _frames(tmp_path) if payload[0] == "f"] == [2]
+
+
 def test_what_the_disk_said_is_still_known_after_closing(tmp_path, monkeypatch):
     def full(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -106,8 +106,10 @@ def final(path: Path) -> Iterator[bool]:
 class Commit(asyncio.Future[bool]):
     """That all that was queued so far is on disk: one for everybody who waits for the same sync."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
+        """Begin with the frame at `since`, in bytes queued: that of who waits first."""
         super().__init__()
+        self.since = since
         self.then: list[Callable[[], None]] = []
         """Called once it is settled, in order; a task's waking each costs as much as its work."""
 
@@ -143,7 +145,11 @@ class LogWriter:
         self._pending: list[Commit] = []
         """What the next batch settles: one at most."""
         self._queued_bytes = 0
+        self._last_frame = 0
+        """Where the frame that was queued last begins, in bytes queued."""
         self._handled_bytes = 0
+        self._failed_bytes = 0
+        """Where the last batch that could not be written ends."""
         self._wake = threading.Event()
         self._is_closing = False
         self._segment: _Segment | None = None
@@ -166,6 +172,7 @@ class LogWriter:
         if self._queued_bytes - self._handled_bytes > _BACKLOG_BYTES:
             self.lost += 1
             return False
+        self._last_frame = self._queued_bytes
         self._queued_bytes += len(framed)
         self._queue.append(framed)
         if not self._wake.is_set():
@@ -173,13 +180,17 @@ class LogWriter:
         return True
 
     async def committed(self) -> bool:
-        """Wait until everything queued so far is on disk; False if that failed."""
+        """Wait until everything queued so far is on disk; False if the last frame is not.
+
+        The thread may have taken that frame already, and failed with it: then its batch is over,
+        and the next one, which settles this, says nothing of it.
+        """
         if self.level == "off":
             return False
         try:
             commit = self._pending[0]
         except IndexError:  # nobody waits yet, or the thread has just taken it
-            commit = Commit()
+            commit = Commit(self._last_frame)
             self._pending.append(commit)
         if not self._wake.is_set():
             self._wake.set()
@@ -216,9 +227,11 @@ class LogWriter:
             self.frames += len(batch)
         else:
             self.lost += len(batch)
+            self._failed_bytes = self._handled_bytes
         for commit in pending:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                commit.get_loop().call_soon_threadsafe(commit.settle, written)
+                kept = written and commit.since >= self._failed_bytes
+                commit.get_loop().call_soon_threadsafe(commit.settle, kept)
 
     def _write(self, framed: bytes) -> None:
         if self._segment is not None and self._segment.is_full():

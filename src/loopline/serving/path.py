@@ -24,7 +24,8 @@ from loopline.serving.rows import Rows
 from loopline.serving.shadows import Question, Shadows
 
 _asked: ContextVar[int | None] = ContextVar("asked")
-"""Which version a request was given to; each request is a task, so it has its own."""
+"""Which version a request was given to: what fails at once reads its own, and what has to wait goes
+on in a task, which has a copy."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -161,7 +162,8 @@ class Path:
         if not self.log.append(["f", arrival, outcomes]):
             raise StoreError("The feedback was not kept: too much waits for the disk already.")
         if not await self.log.committed():
-            raise StoreError(f"The feedback could not be written: {self.log.failure}.")
+            why = self.log.failure or "the disk failed, and works again"
+            raise StoreError(f"The feedback could not be written: {why}. Send it again.")
         self.metrics.labels += len(outcomes)
         return len(outcomes)
 
