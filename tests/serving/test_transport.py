@@ -707,6 +707,73 @@ def test_what_is_refused_or_says_more_than_its_body_is_not_remembered(
     told(story)
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_who_asks_for_another_protocol_is_answered_in_this_one_with_its_body(
+    pieces: int, is_chunked: bool
+) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    body = b"GET /b HTTP/1.1\r\n\r\n"
+    if is_chunked:
+        request = head + b"Transfer-Encoding: chunked\r\n\r\n13\r\n" + body + b"\r\n0\r\n\r\n"
+    else:
+        request = head + b"Content-Length: 19\r\n\r\n" + body
+
+    async def story(port: int, intake: Intake, app: App) -> None:
+        caller = await Caller.at(port)
+        cut = request.index(b"\r\n\r\n") + 4 if pieces == 2 else len(request)
+        caller.send(request[:cut])
+        if pieces == 2:
+            await until(lambda: bool(intake.connections) and caller_is_in_body(intake))
+        caller.send(request[cut:] + HEAD + b"abc")
+        assert [(await caller.answer())[2] for _ in range(2)] == [b"19", b"3"]
+        assert app.paths == ["/a", "/a"]
+
+    told(story)
+
+
+def caller_is_in_body(intake: Intake) -> bool:
+    [connection] = intake.connections
+    return bool(connection._is_in_body)
+
+
+def test_connect_is_refused_and_what_follows_it_is_not_read() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        caller.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + HEAD + b"abc")
+        answer = await caller.rest()
+        assert app.paths == []
+        return answer
+
+    assert told(story).startswith(b"HTTP/1.1 400 ")
+
+
+def test_too_many_headers_behind_a_known_head_are_refused_and_break_nothing() -> None:
+    async def story(port: int, intake: Intake, app: App) -> list[Any]:
+        broken: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: broken.append(said))
+        caller = await known(port)
+        caller.send(HEAD + b"abc")
+        assert (await caller.answer())[2] == b"3"
+        caller.ask("/a", b"", *(f"A{number}: b" for number in range(101)))
+        assert (await caller.answer())[0] == 431
+        return broken
+
+    assert told(story) == []
+
+
+def test_what_is_no_request_answers_none_that_came_before() -> None:
+    async def story(port: int, intake: Intake, app: App) -> bytes:
+        caller = await Caller.at(port)
+        app.gate.clear()
+        caller.ask("/a")
+        await until(lambda: intake.in_flight == 1)
+        caller.send(b"no request\r\n\r\n")
+        return await caller.rest()
+
+    assert told(story) == b""
+
+
 def test_a_head_that_comes_once_is_forgotten_and_not_many_are_kept() -> None:
     async def story(port: int, intake: Intake, app: App) -> None:
         caller = await Caller.at(port)

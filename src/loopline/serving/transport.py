@@ -152,6 +152,8 @@ class Connection(asyncio.Protocol):
     """Requests that began in the bytes that came last."""
     _is_between = True
     """Whether the next byte begins a request."""
+    _is_upgrade = False
+    """Whether the head that came last asks for another protocol."""
     _is_paused = False
     """Whether nothing is read for now."""
     _unwritten: asyncio.Event | None = None
@@ -287,7 +289,8 @@ class Connection(asyncio.Protocol):
         """Have the head of `data` remembered, if they are one request that came as a whole."""
         exchange = self._exchange
         end = data.find(_END, 0, _LONGEST_REMEMBERED) + len(_END)
-        if exchange is None or self._begun != 1 or not self._is_between or end < len(_END):
+        is_whole = self._begun == 1 and self._is_between and end >= len(_END)
+        if exchange is None or self._is_refused or not is_whole:
             return
         headers = dict(exchange.scope["headers"])
         size = int(headers.get(b"content-length", b"0"))
@@ -301,13 +304,33 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         self._begun = 0
         try:
-            self._parser.feed_data(data)
+            while data:
+                data = self._feed(data)
         except httptools.HttpParserError:
             _log.warning("Invalid HTTP request received.")
-            self.transport.write(_INVALID[0] + b"connection: close\r\n\r\n" + _INVALID[1])
+            if not self._weights:  # else one before it would take this for its answer
+                self.transport.write(_INVALID[0] + b"connection: close\r\n\r\n" + _INVALID[1])
             self.transport.close()
-        except httptools.HttpParserUpgrade:  # it is answered as if it had not asked for that
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse `data`; return what is left of it to parse.
+
+        Who asks for another protocol is answered in this one. The parser takes what follows such a
+        head for the other protocol's, so it is given the head again without that wish: Java's own
+        client sends it with its first request, and a body behind it.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            following = data[upgrade.args[0] :]
+            if not self._is_upgrade:  # CONNECT, after which its connection ends
+                return b""
             _log.warning("Unsupported upgrade request.")
+            version = self._parser.get_http_version().encode()
+            head = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
+            head += [b"%b: %b" % header for header in self._headers if header[0] != b"upgrade"]
+            return b"\r\n".join(head) + _END + following
+        return b""
 
     def on_message_begin(self) -> None:
         """Begin with a request."""
@@ -327,6 +350,10 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Start counting anew: what follows is the body."""
         if self._is_refused:
+            return
+        parser = self._parser
+        self._is_upgrade = parser.should_upgrade() and parser.get_method() != b"CONNECT"
+        if self._is_upgrade:
             return
         self._head, self._is_in_body = 0, True
         if len(self._headers) > self._intake.limits.headers:
@@ -354,7 +381,11 @@ class Connection(asyncio.Protocol):
             "headers": self._headers,
             "client": self._client,
         }
-        exchange.keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        exchange.keep_alive = (
+            parser.get_http_version() != "1.0"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
         exchange.expects = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers
         )
@@ -382,6 +413,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Count the request as one to be answered, and rest until the next."""
+        if self._is_upgrade:
+            return
         self._is_between = True
         exchange = self._exchange
         if self._is_refused or exchange is None:
@@ -555,7 +588,8 @@ class Connection(asyncio.Protocol):
         """Answer, and read nothing more."""
         self._is_refused = True
         self._intake.cut_off += 1
-        self.transport.write(answer[0] + b"connection: close\r\n\r\n" + answer[1])
+        if not self._weights:  # else one before it would take this for its answer
+            self.transport.write(answer[0] + b"connection: close\r\n\r\n" + answer[1])
         self.transport.close()
 
     def _make_room(self) -> bool:
