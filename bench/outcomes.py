@@ -1,5 +1,7 @@
 """What new outcomes cost, by how many predictions there are.
 
+    python -m bench.outcomes [--sizes N ...] [--new N]
+
 A month of predictions that all have an outcome, by id or by key, as a server and a watcher leave
 them: appended fold by fold, gathered by compaction. Then outcomes of one day come, and are counted.
 """
