@@ -252,3 +252,18 @@ def test_what_cannot_have_changed_is_not_measured_again(
     assert look()[0].performance.labels == 80
     look(NOW + timedelta(hours=1))  # the hour is another
     assert len(measured) == 3
+
+
+@pytest.mark.parametrize(("shift", "status"), [(2.0, "resolved"), (9.0, "open")])
+def test_days_unlike_each_other_excuse_a_drift_but_not_a_flagrant_one(
+    look: Any, database: Database, shift: float, status: str
+) -> None:
+    for day in range(2, 30):
+        factor = (1 / shift, shift)[day % 2]
+        traffic(database, rows=200, hour=LAST - 24 * day, shift=factor)
+    traffic(database, rows=200, shift=shift)
+
+    seen, judged = look()
+
+    assert seen.drift[0].figures["psi"] > 0.4
+    assert judged["drift", "amount"].status == status

@@ -30,6 +30,9 @@ _RULED = {
 }
 """What the contract's rules can name, of inputs and of outputs."""
 
+_FLAGRANT = 1.0
+"""So much PSI beyond chance is another distribution, however alike the rows of a day are."""
+
 _SILENT = 0.01
 """From so much more on, missing values are told beside a column's drift."""
 
@@ -117,6 +120,11 @@ def is_beyond(contract: Contract, one: Drift) -> bool:
         for metric, limit in limits.items()
         if metric in one.figures
     )
+
+
+def is_flagrant(one: Drift) -> bool:
+    """Return whether a column differs by more than days that are unlike each other may excuse."""
+    return _is_more_than_chance(one, "psi", _FLAGRANT)
 
 
 def worst(drifted: tuple[Drift, ...]) -> dict[str, tuple[str, float]]:

@@ -260,6 +260,8 @@ class Survey:
         """
         if not is_open and not drift.is_beyond(self._contract, one):
             return one
+        if drift.is_flagrant(one):
+            return one
         kind = OUTPUT if one.kind == OUTPUT else INPUT
         expected, now = usual.profile.columns[one.column], counted[kind, one.column]
         assert isinstance(now, ColumnCounts)  # noqa: S101 - what drift was measured of
