@@ -109,6 +109,9 @@ def test_few_pieces_or_a_figure_that_one_of_them_lacks_have_no_margin() -> None:
     assert certainty.margins(CONTRACT, whole, [piece] * 6 + [figures(700, 0.7)]) != {}
     lacking = [piece] * 6 + [figures(600, 0.7, metrics={})]
     assert certainty.margins(CONTRACT, whole, lacking) == {}
+    endless = [piece] * 6 + [figures(600, float("inf"))]
+    assert certainty.margins(CONTRACT, whole, endless) == {}
+    assert certainty.margins(CONTRACT, figures(700, float("inf")), [piece] * 6) == {}
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,12 @@ def around(value: float, bound: float, spread: float, least: float, most: float)
 
 def share(hits: int, rows: int) -> Figure:
     """Return a share with Wilson's interval (1927); exact."""
-    value = hits / rows
+    return Figure(hits / rows, 0.0, *wilson(hits / rows, rows))
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """Return the 95 % interval of a share of so many (Wilson, 1927)."""
     square = Z**2
-    middle = (value + square / (2 * rows)) / (1 + square / rows)
-    half = Z / (1 + square / rows) * sqrt(value * (1 - value) / rows + square / (4 * rows**2))
-    return Figure(value, 0.0, max(middle - half, 0.0), min(middle + half, 1.0))
+    middle = (share + square / (2 * rows)) / (1 + square / rows)
+    half = Z / (1 + square / rows) * sqrt(share * (1 - share) / rows + square / (4 * rows**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from loopline.counts.figure import Z
 from loopline.counts.kernel import ColumnCounts, narrow, offset_for, seconds
 from loopline.errors import CountsError
 from loopline.kernels.count import cells_of, lower_edges
@@ -34,7 +35,6 @@ CHANCE = 0.001
 _SHIFT = 52 - 4
 _ROUNDS = 100
 _WIDE = 1 << 32
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def moved(reference: PairCounts, current: PairCounts) -> Moved | None:
     error = sqrt(reference.spread**2 + current.spread**2)
     change = now.value - before.value
     p_value = float(change == 0) if error == 0 else erfc(abs(change) / error / sqrt(2))
-    off = _Z95 * error
+    off = Z * error
     return Moved(before, now, change, change - off, change + off, p_value)
 
 

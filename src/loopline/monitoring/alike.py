@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopline.counts import statistics
+from loopline.counts.figure import Z
 from loopline.counts.kernel import ColumnCounts
 from loopline.monitoring import onset
 from loopline.monitoring.windows import Window
@@ -24,7 +25,6 @@ _DAY = 24
 _WEEK = 7 * _DAY
 _DAYS = 4
 """A week with fewer days of traffic says nothing."""
-_Z = 1.959964
 _HALF = 0.5
 GAP = 1 / 3
 """From this share of a PSI on, a new gap is what has changed."""
@@ -145,7 +145,7 @@ def _chance(
         # Values that differ less than chance allows hide no gap, which is told apart.
         by_chance += min(usual, psi) if silent and place == 0 else usual
         variance += 2 * freedom * noise**2 + 4 * noise * max(psi - usual, 0.0)
-    return float(by_chance), float(_Z * np.sqrt(variance))
+    return float(by_chance), float(Z * np.sqrt(variance))
 
 
 def _parts(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:

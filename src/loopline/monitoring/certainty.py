@@ -85,7 +85,7 @@ def margins(
 ) -> dict[str, float]:
     """Return how far off each shortfall may be (95 %), from the figures without each piece.
 
-    A shortfall that is not defined without one of the pieces has no margin.
+    A shortfall that is not defined without one of the pieces, or not finite, has no margin.
     """
     left = [one for one in without if 0 < one.labels < whole.labels]
     if len(left) < FEWEST:
@@ -96,7 +96,8 @@ def margins(
     for name, short in shortfalls(contract, whole).items():
         if all(name in one for one in each):
             others = np.array([one[name] for one in each])
-            found[name] = _margin(short, others, rows)
+            if np.isfinite(short) and np.isfinite(others).all():
+                found[name] = _margin(short, others, rows)
     return found
 
 

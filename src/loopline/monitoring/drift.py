@@ -15,13 +15,13 @@ from typing import Any
 from loopline.contract.schema import Contract
 from loopline.contract.when import parse_when
 from loopline.counts import statistics
+from loopline.counts.figure import wilson
 from loopline.counts.kernel import ColumnCounts
 from loopline.monitoring import alike
 from loopline.monitoring.alike import ALONE, Alike
 from loopline.monitoring.findings import Finding, Subject, spell
 from loopline.monitoring.hours import INPUT, OUTPUT, ROWS, Counts
 from loopline.monitoring.reference import Reference
-from loopline.monitoring.service import wilson
 from loopline.monitoring.windows import Window
 
 _RULED = {

@@ -15,6 +15,7 @@ import numpy as np
 
 from loopline.contract.money import cost_matrix, has_costs, per_unit
 from loopline.contract.schema import Contract
+from loopline.counts.figure import Z
 from loopline.counts.kernel import SHIFT, ColumnCounts
 from loopline.evaluation.expectation import Expectation, calibrated, said_of
 from loopline.evaluation.metrics import Answer, Scorecard
@@ -27,7 +28,6 @@ from loopline.monitoring.windows import Window
 DRAWS = 200
 _SEED = 7
 _WITHIN = (0.025, 0.975)
-_Z = 1.959964
 _LEFT_OUT = ("calibration_error", "selection_rate")
 """The one is zero by assumption, the other needs no outcome to be known."""
 
@@ -239,7 +239,7 @@ def _of_leaves(
         # Between leaves too: which rows get an outcome is chance, where not all do.
         apart = (weights * np.square(pairs[:, 0] - mean)).sum()
         spread += apart * max(1 / known - 1 / total, 0.0)
-        margin = _Z * float(np.sqrt(spread))
+        margin = Z * float(np.sqrt(spread))
         return Estimate(mean, mean - margin, mean + margin)
 
     mae = figure(lambda leaf: (leaf["absolute"], leaf["absolute_variance"]))

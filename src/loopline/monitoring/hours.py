@@ -7,7 +7,7 @@ event, latencies and errors by the hour of arrival; `slice` says which of these 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -64,6 +64,7 @@ _MINE = [counts.c[name] == bindparam(f"the_{name}") for name in ("project", *Cel
 Counts = ColumnCounts | Counter[str] | PairCounts
 """A column's cells, or those of two together; or, for errors and what is apart, plain numbers by
 name."""
+_Key = TypeVar("_Key")
 
 
 def plus(before: Counts | None, more: Counts) -> Counts:
@@ -78,6 +79,12 @@ def plus(before: Counts | None, more: Counts) -> Counts:
         return before + more
     assert isinstance(more, ColumnCounts)  # noqa: S101
     return before + more
+
+
+def gather(cells: dict[_Key, Counts], more: Mapping[_Key, Counts]) -> None:
+    """Add counts to those in `cells`."""
+    for cell, counted in more.items():
+        cells[cell] = plus(cells.get(cell), counted)
 
 
 def of_predictions(

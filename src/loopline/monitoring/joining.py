@@ -23,6 +23,7 @@ from loopline.data.batches import Piece, open_delta
 from loopline.monitoring import hours, labels, realised
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import Cell, Counts
+from loopline.monitoring.labels import NAMES
 from loopline.monitoring.reference import Reference, travelling
 from loopline.store.tables import Tables
 
@@ -33,7 +34,6 @@ _OWN = ("observed_at", "segment", "offset", "row")
 """Columns of outcomes alone, as they travel: an input may be called the same."""
 _LEFT_OUT = frozenset({"client_id", "latency_us", "caller", "review", "reasons", "shadow"})
 """Columns of predictions that no figure of outcomes needs."""
-_NAMES = ("prediction_id", "key")
 _MOMENT = pl.Datetime("us", "UTC")
 
 Kind = Literal["ids", "answers", "of ids", "of keys"]
@@ -107,14 +107,9 @@ def count(
     cells: dict[Cell, Counts] = {}
     corrected = unknown = 0
     for found in compute.gather(_Reading({}, ids), items, stages):
-        _add(cells, found.cells)
+        hours.gather(cells, found.cells)
         corrected, unknown = corrected + found.corrected, unknown + found.unknown
     return Joined(cells, about["first"].item(), corrected, unknown)
-
-
-def _add(cells: dict[Cell, Counts], more: Mapping[Cell, Counts]) -> None:
-    for cell, counted in more.items():
-        cells[cell] = hours.plus(cells.get(cell), counted)
 
 
 def _place(tables: Tables, key: str) -> str:
@@ -176,7 +171,7 @@ class _Reading:
     def _read(self, item: tuple[Kind, Piece]) -> Iterator[pa.RecordBatch]:
         kind, piece = item
         columns = {
-            "ids": ["prediction_id", "key"],
+            "ids": list(NAMES),
             "answers": list(self.types),
         }.get(kind, list(labels.empty().columns))
         for batch in piece.batches(columns):
@@ -245,14 +240,14 @@ class _Counting:
     def _count(self, batches: Iterator[pa.RecordBatch]) -> _Found:
         told, cells = labels.empty(), dict[Cell, Counts]()
         known: labels.Labels | None = None
-        lost = {name: told.select(name) for name in _NAMES}
+        lost = {name: told.select(name) for name in NAMES}
         for batch in batches:
             frame = pl.from_arrow(pa.Table.from_batches([batch]))
             assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table makes a frame
             mine = _outcomes(frame)
             if len(mine):
                 told = pl.concat([told, mine], how="diagonal")
-                lost = {name: told.select(name).drop_nulls().unique() for name in _NAMES}
+                lost = {name: told.select(name).drop_nulls().unique() for name in NAMES}
             rows = frame.filter(pl.col(_SIDE) == _ANSWERED).select(
                 pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
                 if isinstance(kind, pl.Datetime)
@@ -262,7 +257,7 @@ class _Counting:
             if len(rows):
                 known = known or labels.of(told.lazy())
                 joined = known.join(rows.lazy()).collect()
-                _add(
+                hours.gather(
                     cells,
                     realised.count_all(joined, self.known.__getitem__, self.contract.fairness),
                 )

@@ -17,6 +17,8 @@ from loopline.model.signature import Signature
 from loopline.monitoring.segments import Stretch
 from loopline.store.tables import Tables
 
+NAMES = ("prediction_id", "key")
+"""What an outcome may name its prediction by."""
 TRUTH = "~truth"
 """The column that a join adds; no input is called so by accident."""
 _OBSERVED = "~observed_at"
@@ -87,13 +89,16 @@ def of(rows: pl.LazyFrame) -> Labels:
     return Labels(*pl.collect_all([_last(rows, "prediction_id"), _last(rows, "key")]))
 
 
-def differing(rows: pl.DataFrame) -> int:
-    """Return how many ids and keys have outcomes in `rows` that differ."""
-    return sum(
-        int((named.group_by(name).agg(pl.col("label").n_unique())["label"] > 1).sum())
-        for name in ("prediction_id", "key")
-        for named in [rows.drop_nulls(name)]
-    )
+def differing(rows: pl.DataFrame, told: pl.DataFrame | None = None) -> int:
+    """Return how many ids and keys, of those in `told`, have outcomes in `rows` that differ."""
+    more = 0
+    for name in NAMES:
+        named = rows.drop_nulls(name)
+        if told is not None:
+            named = named.join(told, on=name, how="semi")
+        labels = named.group_by(name).agg(pl.col("label").n_unique())["label"]
+        more += int((labels > 1).sum())
+    return more
 
 
 def _last(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:

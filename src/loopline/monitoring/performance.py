@@ -144,7 +144,7 @@ def without_each(
         known: dict[tuple[str, str], Counts] = {}
         for number, part in enumerate(parts):
             if number != left_out:
-                known |= {key: hours.plus(known.get(key), each) for key, each in part.items()}
+                hours.gather(known, part)
         if known:
             found.append(_figures(contract, reference, known, window))
     return found

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, select
 
 from loopline.monitoring import labels
 from loopline.monitoring.fold import table
+from loopline.monitoring.labels import NAMES
 from loopline.monitoring.windows import HOUR, microseconds
 from loopline.store.database import Database, keyed
 from loopline.store.tables import Part, Tables
@@ -27,8 +28,6 @@ Kind = Literal["prediction", "outcome"]
 _TIMES: dict[Kind, str] = {"prediction": "event_time", "outcome": "arrival"}
 """The column by whose hour a key is noted."""
 _AT_ONCE = 1000
-NAMES = ("prediction_id", "key")
-"""What an outcome may name its prediction by."""
 
 
 class Places:

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from loopline.monitoring import fold, labels
-from loopline.monitoring.places import NAMES, Places
+from loopline.monitoring.labels import NAMES
+from loopline.monitoring.places import Places
 from loopline.store.database import Database
 from loopline.store.ledger import iso
 from loopline.store.tables import Tables

@@ -87,8 +87,7 @@ def evaluate(
     rows = others = 0
     for found, mine, not_mine in compute.map(work, incoming.pieces(work.columns)):
         rows, others = rows + mine, others + not_mine
-        for cell, counted in found.items():
-            cells[cell] = hours.plus(cells.get(cell), counted)
+        hours.gather(cells, found)
     if not cells:
         raise SourceError(
             f"{source.name} has {rows:,} predictions of {signature.project}:{reference.version}, "

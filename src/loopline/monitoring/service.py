@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loopline.counts.figure import Z, wilson
 from loopline.counts.kernel import ColumnCounts
 from loopline.counts.statistics import quantiles
 from loopline.monitoring.findings import Finding, Subject
@@ -12,7 +13,6 @@ from loopline.monitoring.windows import Window
 from loopline.serving.log import LOG_LOST, RELEASE_REFUSED
 
 _SERVER_ERROR = 500
-_Z = 1.959964
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -98,19 +98,11 @@ def _between(latencies: ColumnCounts, answered: int) -> dict[str, tuple[float, f
     """Return between which order statistics each latency lies (David and Nagaraja, 2003)."""
     found = {}
     for name, share in _SHARES.items():
-        off = _Z * (share * (1 - share) / answered) ** 0.5
+        off = Z * (share * (1 - share) / answered) ** 0.5
         low, high = quantiles(latencies, [max(share - off, 0.0), min(share + off, 1.0)])
         if low is not None and high is not None:
             found[f"latency_{name}"] = (low, high)
     return found
-
-
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return the 95 % interval of a share of so many (Wilson, 1927)."""
-    square = _Z**2 / count
-    middle = (share + square / 2) / (1 + square)
-    off = _Z * (share * (1 - share) / count + square / (4 * count)) ** 0.5 / (1 + square)
-    return max(middle - off, 0.0), min(middle + off, 1.0)
 
 
 def judge(subject: Subject, found: Service) -> list[Finding]:

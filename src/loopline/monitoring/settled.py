@@ -21,8 +21,8 @@ from loopline.contract.schema import Contract
 from loopline.monitoring import hours, joining, labels, realised
 from loopline.monitoring.fold import table
 from loopline.monitoring.hours import OF_OUTCOMES, Cell, Counts
-from loopline.monitoring.labels import TRUTH
-from loopline.monitoring.places import NAMES, Kind, Places
+from loopline.monitoring.labels import NAMES, TRUTH
+from loopline.monitoring.places import Kind, Places
 from loopline.monitoring.reference import Reference
 from loopline.monitoring.windows import HOUR
 from loopline.store.database import Database, counts, folded
@@ -30,8 +30,6 @@ from loopline.store.tables import Tables
 
 _FORMAT = 3
 """Of the counts: with another, everything is counted anew."""
-
-
 _PLACE = ("segment", "offset", "row")
 """Which outcome it is, of all that were ever sent."""
 
@@ -162,9 +160,11 @@ class Settling:
         return _Difference(after, {}, found.cells, found.first or 0)
 
     def _after(self, before: State, now: State, joined: _Joined) -> State:
+        more = labels.differing(joined.every, joined.told)
+        more -= labels.differing(joined.earlier, joined.told)
         return replace(
             now,
-            corrected=before.corrected + _corrected(joined),
+            corrected=before.corrected + more,
             unknown=before.unknown + self._unknown(joined),
         )
 
@@ -281,14 +281,3 @@ def _digest(contract: Contract, *, is_here: bool) -> int:
     """Return what tells contracts apart that compare other groups, and where names are noted."""
     asked = sorted({(rule.by, rule.metric) for rule in contract.fairness})
     return zlib.crc32(json.dumps([_FORMAT, contract.problem.task, asked, is_here]).encode())
-
-
-def _corrected(joined: _Joined) -> int:
-    """Return how many more ids and keys than before have outcomes that differ."""
-    more = 0
-    for name in NAMES:
-        for rows, sign in ((joined.every, 1), (joined.earlier, -1)):
-            said = rows.drop_nulls(name).join(joined.told, on=name, how="semi")
-            differing = said.group_by(name).agg(pl.col("label").n_unique())["label"] > 1
-            more += sign * int(differing.sum())
-    return more

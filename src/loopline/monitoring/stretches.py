@@ -186,6 +186,6 @@ class Writer:
             schema = pl.Schema({**frames[-1].schema, **schema})
             counts = hours.of_predictions(found, reference, place)
             failing = self._checks(found, reference.signature, place)
-            for cell, counted in [*counts.items(), *reasoned.cells.items(), *failing.items()]:
-                cells[cell] = hours.plus(cells.get(cell), counted)
+            for counted in (counts, reasoned.cells, failing):
+                hours.gather(cells, counted)
         return pl.concat(frames, how="diagonal") if frames else None, cells
