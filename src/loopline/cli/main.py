@@ -123,25 +123,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JS
 """`--json`: gives the command `as_json: bool`."""
 
 
+_MAKE = "loopline new NAME --data FILE --target COLUMN"
+
+
 def find_project(start: Path | None = None) -> Path:
     """Return the folder of the project: `start` itself, or the nearest one from here upwards.
 
     Raises:
         LooplineError: there is no loopline.yaml.
     """
-    hint = "Make a project with: loopline new NAME --data FILE --target COLUMN"
     if start is not None:
         folder = start.parent if start.name == "loopline.yaml" else start
         if (folder / "loopline.yaml").is_file():
             return folder.resolve()
-        raise LooplineError(f"There is no loopline.yaml in {folder}. {hint}")
+        raise LooplineError(f"There is no loopline.yaml in {folder}. Make one with: {_MAKE}")
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "loopline.yaml").is_file():
             return folder
     raise LooplineError(
         f"There is no loopline.yaml in {here} or above it. Go to a project's folder, name one with "
-        f"--project, or make one. {hint}"
+        f"--project, or make one with: {_MAKE}"
     )
 
 

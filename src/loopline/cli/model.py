@@ -158,7 +158,7 @@ def compare(a: str, b: str, as_json: bool, project: Path | None) -> None:
 @click.option(
     "--version",
     type=click.IntRange(1),
-    help="Whose predictions; by default those of the one there.",
+    help="The version to judge; by default the only one that TABLE has.",
 )
 @click.option("--on", type=Place(), help="Where; by default `compute`.")
 @json_option
@@ -177,10 +177,8 @@ def evaluate(
     incoming = open_incoming(table, Path.cwd(), opened.settings)
     there = [version] if version is not None else versions(incoming)
     if len(there) != 1:
-        raise SourceError(
-            f"{table} has predictions of the versions {', '.join(map(str, there))}. Name one with "
-            "--version."
-        )
+        said = f"the versions {', '.join(map(str, there))}" if there else "no known version"
+        raise SourceError(f"{table} has predictions of {said}. Name one with --version.")
     compute = compute_on(on or opened.contract.compute)
     found = judge(opened.contract, References(opened.registry)(there[0]), incoming, compute)
     if as_json:

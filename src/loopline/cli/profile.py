@@ -80,7 +80,7 @@ _ROOM = 130
 @click.option(
     "--threads", type=click.IntRange(1, 256), help="How many; by default one for each processor."
 )
-@click.option("--strict", is_flag=True, help="Exit 1 where a column has drifted.")
+@click.option("--strict", is_flag=True, help="Exit 1 where a column has drifted or is gone.")
 @json_option
 def command(  # noqa: PLR0913, PLR0917 - one for each option
     first: str,

@@ -20,8 +20,10 @@ def command() -> None:
 
 
 @command.command("list", help="List what waits, the oldest first.")
-@click.option("--environment", metavar="NAME", help="Only of this one.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
+@click.option("--env", "environment", metavar="NAME", help="Only those of this environment.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to list."
+)
 @json_option
 @project_option
 def list_(environment: str | None, limit: int, as_json: bool, project: Path | None) -> None:

@@ -21,12 +21,14 @@ from loopline.governance.signing import Keys
 from loopline.registry import release
 from loopline.registry.release import Release, Served
 from loopline.serving import metrics
+from loopline.serving.accepting import Server
 from loopline.serving.app import ROUTES, App
 from loopline.serving.limits import Intake
 from loopline.serving.log import RELEASE_REFUSED, Level, LogWriter
 from loopline.serving.metrics import Metrics
 from loopline.serving.models import Model, load
 from loopline.serving.path import Path as PredictionPath
+from loopline.serving.place import Place, greeting, limits_of
 from loopline.serving.router import Router
 from loopline.serving.routes import health_paths
 from loopline.serving.transport import Connection
@@ -37,9 +39,6 @@ from loopline.store.objects import Objects
 
 if TYPE_CHECKING:
     from loopline.serving.grpc import Listener
-
-from loopline.serving.accepting import Server
-from loopline.serving.place import Place, greeting, limits_of
 
 _GRACE_SECONDS = 1.0
 """After SIGTERM, while connections are open: who balances the load sees that this server is not

@@ -9,7 +9,7 @@ from loopline.cli.main import find_project, plain, project_option
 
 @click.command(
     help="Write the checks of a pandera schema as a suite of SQL, which runs on data of any size "
-    "and at every stage, and no Python of the schema's with it."
+    "and at every stage, without the schema's Python."
 )
 @click.option(
     "--from-pandera",
