@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loopline.counts import pairs
-from loopline.counts.kernel import ColumnCounts, count_column
-from loopline.counts.pairs import PairCounts, association, count_pairs, grid_for, grid_of, moved
+from loopline.counts.pairs import PairCounts, association, count_pairs, grid_for, moved
 from loopline.errors import CountsError
 
 ROWS = 5000
@@ -126,9 +125,8 @@ def test_several_pairs_are_kept_as_bytes() -> None:
 
 def test_values_beyond_the_most_frequent_are_one() -> None:
     names = np.array([f"v{n:03}" for n in range(60)] * 3 + [f"v{n:03}" for n in range(50)], object)
-    like = count_column(names)
 
-    assert grid_of(like) == grid_for(names) == tuple(f"v{n:03}" for n in range(50))
+    assert grid_for(names) == tuple(f"v{n:03}" for n in range(50))
     places, _ = counted(names, names).places
     assert places.max() == 50
 
@@ -198,8 +196,6 @@ def test_pairs_on_different_grids_and_of_other_kinds_are_refused() -> None:
         one + other
     with pytest.raises(CountsError, match="has a category here, and this is numbers"):
         count_pairs(x, y, (0.0, ("a",)))
-    with pytest.raises(CountsError, match="Free text"):
-        grid_of(ColumnCounts("text"))
 
 
 def test_a_pair_is_named_by_its_columns_also_where_these_hold_colons() -> None:

@@ -159,7 +159,7 @@ def test_what_a_transaction_did_not_finish_is_not_there(database: Database) -> N
 
 def test_pairs_are_counted_by_the_hour_and_add_to_those_of_all_rows(database: Database) -> None:
     pair = ("amount", "purpose")
-    grids = tuple(pairs.grid_of(REFERENCE.profile.columns[name]) for name in pair)
+    grids = (pairs.grid_for(AMOUNTS), pairs.grid_for(PURPOSES))
     whole = pairs.count_pairs(AMOUNTS, PURPOSES, grids)
     reference = replace(REFERENCE, pairs={pair: whole})
 

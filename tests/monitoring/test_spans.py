@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
 
 from loopline.counts.kernel import ColumnCounts, count_column
-from loopline.counts.pairs import count_pairs, grid_of
+from loopline.counts.pairs import count_pairs
 from loopline.monitoring import hours, spans
 from loopline.monitoring.hours import INPUT, OF_OUTCOMES, PAIR, ROWS, SCORED, Cell, Counts
 from loopline.monitoring.windows import HOUR, Window, moment
@@ -23,7 +23,7 @@ from loopline.store.database import spans as stored_spans
 
 NUMBERS = count_column(np.random.default_rng(1).normal(30, 4, 300))
 WORDS = count_column(np.array(["car", "tv", "boat", "car"], object))
-GRIDS = (grid_of(NUMBERS), grid_of(WORDS))
+GRIDS = (NUMBERS.offset, ("boat", "car", "tv"))
 FIRST = 168 * 60
 """The first hour of a week."""
 

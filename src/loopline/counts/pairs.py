@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from loopline.counts.figure import Z
-from loopline.counts.kernel import ColumnCounts, narrow, offset_for, seconds
+from loopline.counts.kernel import narrow, offset_for, seconds
 from loopline.errors import CountsError
 from loopline.kernels.count import cells_of, lower_edges
 
@@ -136,20 +136,6 @@ class Moved:
     def is_beyond(self, limit: float) -> bool:
         """Whether the change is above a limit and chance does not explain it."""
         return abs(self.change) > limit and self.p_value < CHANCE
-
-
-def grid_of(counted: ColumnCounts) -> Grid:
-    """Return the grid on which a column of these counts is counted in pairs.
-
-    Raises:
-        CountsError: it is of texts, which go together with nothing.
-    """
-    if counted.kind == "text":
-        raise CountsError("Free text goes together with nothing; numbers and categories do.")
-    if counted.kind == "number":
-        return counted.offset
-    frequent = sorted(counted.named, key=lambda name: (-counted.named[name], name))
-    return tuple(sorted(frequent[:VALUES]))
 
 
 def grid_for(values: np.ndarray) -> Grid:
