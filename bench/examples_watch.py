@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from bench.examples_data import Made
+from bench.segments import write_segment
 from loopline.counts.statistics import CHANCE
 from loopline.model.bundle import open_bundle
 from loopline.model.signature import decide
@@ -28,7 +29,6 @@ from loopline.monitoring.windows import HOUR, Window, microseconds
 from loopline.pipeline.run import run
 from loopline.project import Project
 from loopline.registry.promotion import promote
-from loopline.serving.log import HEADER, frame
 from loopline.settings import Settings
 
 ENVIRONMENT = "production"
@@ -247,9 +247,7 @@ class _Replay:
     def _segment(self, payloads: Iterator[Any] | list[Any]) -> None:
         self._segments += 1
         folder = self._project.settings.home / "log" / self._project.contract.project / ENVIRONMENT
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self._segments}-1-bench.log"
-        path.write_bytes(HEADER + b"".join(frame(payload) for payload in payloads))
+        write_segment(folder, self._segments, payloads)
 
 
 def _plain(truth: Any) -> Any:

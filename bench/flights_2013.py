@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bench.segments import write_segment
 from loopline.data.columns import from_frame
 from loopline.demo.client import LATE_BY
 from loopline.demo.flights import flights, month
@@ -39,7 +40,6 @@ from loopline.monitoring.windows import HOUR, Window, microseconds
 from loopline.pipeline.run import run
 from loopline.project import Project
 from loopline.registry.promotion import promote
-from loopline.serving.log import HEADER, frame
 from loopline.settings import Settings
 
 ENVIRONMENT = "production"
@@ -217,9 +217,7 @@ class Replay:
     def _segment(self, payloads: Any) -> None:
         self._segments += 1
         folder = self._project.settings.home / "log" / self._project.contract.project / ENVIRONMENT
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self._segments}-1-bench.log"
-        path.write_bytes(HEADER + b"".join(frame(payload) for payload in payloads))
+        write_segment(folder, self._segments, payloads)
 
 
 def _opened(root: Path) -> Project:

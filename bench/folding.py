@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from bench.segments import write_segment
 from loopline.compute.base import Compute
 from loopline.contract.schema import Contract
 from loopline.counts.kernel import count_arrays
 from loopline.model.signature import Input, Signature
 from loopline.monitoring import fold, hours, settled
 from loopline.monitoring.reference import Reference
-from loopline.serving.log import HEADER, SEALED, frame
 from loopline.store.database import Database, counts
 from loopline.store.objects import Objects
 from loopline.store.tables import Tables
@@ -91,14 +91,10 @@ def write_month(log: Path, segments: int, predictions: int) -> None:
                 told.append(outcome)
                 if row % 2 == 0:  # corrected later, and said twice
                     told += [[*outcome[:2], "yes", arrival + 5], [*outcome[:2], "yes", arrival + 5]]
-        _seal(folder / f"{number + 1}-1-a.log", frames)
+        write_segment(folder, number + 1, frames)
     draw.shuffle(told)
     sent = [["f", _START + HOURS * _HOUR, told[at : at + 500]] for at in range(0, len(told), 500)]
-    _seal(folder / f"{segments + 1}-1-a.log", sent)
-
-
-def _seal(path: Path, frames: list[list[Any]]) -> None:
-    path.write_bytes(HEADER + b"".join(frame(each) for each in [*frames, SEALED]))
+    write_segment(folder, segments + 1, sent)
 
 
 class Place:

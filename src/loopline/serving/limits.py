@@ -2,7 +2,7 @@
 
 Plans answer in the event loop, so nothing ever waits in a queue of ours: what waits is what was
 read and not answered yet. That is bounded by work and not by requests, since a body of a hundred
-rows takes as long as fourteen with one. Past the bound a request is told to come back, in
+rows takes as long as some ten with one. Past the bound a request is told to come back, in
 microseconds and before anything is decoded; so whoever is let in waits no longer than the bound
 takes, however many ask.
 """
