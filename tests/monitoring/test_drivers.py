@@ -16,7 +16,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from loopline.contract.schema import Monitor, Review
 from loopline.counts.kernel import count_arrays
-from loopline.errors import RuntimeUnavailableError
+from loopline.errors import RequestError, RuntimeUnavailableError
 from loopline.model.compile.estimator import compile_plan
 from loopline.model.explanation import Explainer, background
 from loopline.model.signature import Feature, Input, Signature, matrix
@@ -221,9 +221,12 @@ def test_where_the_model_is_asked_for_each_a_stretch_has_so_many_reasons_and_say
     assert reasons.unexplained == {}
 
 
-def test_an_original_that_does_not_answer_is_said_and_its_predictions_are_folded() -> None:
+@pytest.mark.parametrize("kind", [RuntimeUnavailableError, RequestError])
+def test_an_original_that_does_not_answer_is_said_and_its_predictions_are_folded(
+    kind: type[Exception],
+) -> None:
     def score(_: Any) -> np.ndarray:
-        raise RuntimeUnavailableError("The worker of bundles/credit/3 did not start.")
+        raise kind("The worker of bundles/credit/3 did not start.")
 
     reasons = Reasons(Review(sample=1.0))
     reasoned = reasons(logged(reference(), 20), asked(score), PLACE)

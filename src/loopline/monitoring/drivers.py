@@ -126,9 +126,8 @@ class Reasons:
         chosen = {name: values[rows] for name, values in columns.items()}
         try:
             return reference.explainer(chosen)
-        except RequestError:  # of a sampled one: a model may refuse values that never came together
-            return None
-        except (RuntimeUnavailableError, MissingExtraError) as error:
+        # A model may refuse values that never came together, or not answer at all.
+        except (RequestError, RuntimeUnavailableError, MissingExtraError) as error:
             self.unexplained[reference.version] = str(error)
             return None
 

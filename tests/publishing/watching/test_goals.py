@@ -52,6 +52,16 @@ def test_of_a_single_stretch_the_limit_is_a_line_all_the_same(past, chart, histo
     assert {row["at"] for row in limits} == {0, 24 * 3_600_000}
 
 
+def test_of_a_single_stretch_with_outcomes_among_several_the_limit_lies_there(
+    past, chart, history, point, rows_of
+):
+    made = chart(past, history(point(0, None), point(1, 0.71), point(2, None)), "roc_auc")
+
+    limits = [row for row in rows_of(made.spec) if row.get("series") == "limit"]
+    day = 24 * 3_600_000
+    assert {row["at"] for row in limits} == {day, 2 * day}
+
+
 def test_the_judged_figure_is_a_line_over_its_whole_window_and_in_the_title(
     past, chart, history, point, judgement, rows_of
 ):

@@ -68,7 +68,10 @@ def whole(one: History, values: Mapping[int, Value]) -> list[Value]:
     if len(values) != 1 or not one.points:
         return list(values.values())
     [value] = values.values()
-    window = one.points[0].window
+    [window, *_] = [
+        *(each.window for each in one.points if middle(each.window) == value.at),
+        one.points[0].window,
+    ]
     return [replace(value, at=at) for at in (start(window), end(window))]
 
 
