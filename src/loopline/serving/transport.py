@@ -303,16 +303,17 @@ class Connection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         self._begun = 0
+        left = memoryview(data)  # of many requests in it each is a part, and no copy
         try:
-            while data:
-                data = self._feed(data)
+            while left:
+                left = self._feed(left)
         except httptools.HttpParserError:
             _log.warning("Invalid HTTP request received.")
             if not self._weights:  # else one before it would take this for its answer
                 self.transport.write(_INVALID[0] + b"connection: close\r\n\r\n" + _INVALID[1])
             self.transport.close()
 
-    def _feed(self, data: bytes) -> bytes:
+    def _feed(self, data: memoryview) -> memoryview:
         """Parse `data`; return what is left of it to parse.
 
         Who asks for another protocol is answered in this one. The parser takes what follows such a
@@ -322,15 +323,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            following = data[upgrade.args[0] :]
             if not self._is_upgrade:  # CONNECT, after which its connection ends
-                return b""
-            _log.warning("Unsupported upgrade request.")
+                return data[:0]
             version = self._parser.get_http_version().encode()
             head = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
             head += [b"%b: %b" % header for header in self._headers if header[0] != b"upgrade"]
-            return b"\r\n".join(head) + _END + following
-        return b""
+            self._parser.feed_data(b"\r\n".join(head) + _END)
+            return data[upgrade.args[0] :]
+        return data[:0]
 
     def on_message_begin(self) -> None:
         """Begin with a request."""
