@@ -92,6 +92,22 @@ def test_the_smallest_contract_loads_with_its_defaults(write) -> None:
     assert idle(contract) == []
 
 
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("{multivariate: 0.6}", {"psi": 0.2, "multivariate": 0.6}),
+        ("{ks: 0.1, correlation: 0.2}", {"ks": 0.1, "correlation": 0.2}),
+        ("{}", {}),
+    ],
+)
+def test_who_limits_columns_together_keeps_the_limit_of_each(
+    write, written: str, known: dict[str, float]
+) -> None:
+    contract = load(write(f"{SMALLEST}\nmonitor: {{drift: {written}}}\n"))
+
+    assert contract.monitor.drift == known
+
+
 def test_the_demo_contract_loads() -> None:
     import loopline.demo
 

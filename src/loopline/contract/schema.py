@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -308,8 +309,16 @@ class Environment(_Part):
 Distance = Literal["psi", "jensen_shannon", "ks", "correlation", "multivariate"]
 
 
+_OF_COLUMNS = frozenset({"psi", "jensen_shannon", "ks"})
+
+
 def _drift_limits() -> dict[Distance, float]:
     return {"psi": 0.2}
+
+
+def _with_columns(limits: dict[Distance, float]) -> dict[Distance, float]:
+    """Return limits with that of single columns, where only those of several are named."""
+    return limits if not limits or _OF_COLUMNS & limits.keys() else {**_drift_limits(), **limits}
 
 
 QuietHours = Annotated[
@@ -334,11 +343,12 @@ class Monitor(_Part):
         description="How much of the newest traffic is judged at once.",
         json_schema_extra={"default": "7 days"},
     )
-    drift: dict[Distance, float] = Field(
+    drift: Annotated[dict[Distance, float], AfterValidator(_with_columns)] = Field(
         default_factory=_drift_limits,
-        description="Limits per distance; psi 0.2 when absent. correlation is how far a pair may "
-        "move (0.1 when absent), multivariate the area by which a classifier may tell the window's "
-        "rows from training rows, from 0.5 (not at all) to 1; not asked when absent.",
+        description="Limits per distance; psi 0.2 where none of psi, jensen_shannon and ks is "
+        "named. correlation is how far a pair may move (0.1 when absent), multivariate the area by "
+        "which a classifier may tell the window's rows from training rows, from 0.5 (not at all) "
+        "to 1; not asked when absent.",
     )
     pairs: list[Annotated[tuple[str, str], BeforeValidator(_two)]] = Field(
         default_factory=list,
