@@ -100,6 +100,27 @@ def test_a_window_holds_its_hours_and_no_other(database: Database) -> None:
     assert hours.total(database, "other", "dev", 3, Window(0, 10_000)) == {}
 
 
+def test_what_comes_late_adds_to_its_hour_and_none_between_is_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(hour: int) -> dict:
+        return {Cell("dev", 3, hour, "", ROWS): Counter(whole=1)}
+
+    keep(database, at(100), at(3000), at(5000))
+    usual, read = hours._rows, []
+
+    def noted(*given, **more):
+        read.append(given[3])
+        return usual(*given, **more)
+
+    monkeypatch.setattr(hours, "_rows", noted)
+    keep(database, at(100) | at(101) | at(5000))
+
+    assert read == [Window(100, 102), Window(5000, 5001)]
+    assert summed(database, 100, 101)[ROWS, ""] == Counter(whole=2)
+    assert summed(database)[ROWS, ""] == Counter(whole=6)
+
+
 def test_events_implausibly_far_from_their_arrival_are_counted_apart(database: Database) -> None:
     plausible = np.arange(600) % 3 > 0
 

@@ -37,6 +37,8 @@ SCORED = "scored "
 answer, of several classes for each of them against the rest; or of a regression's errors."""
 ANSWERED = "answered"
 """The slice of known outcomes by truth, answer and the value of a column: plain numbers."""
+_APART = 24
+"""Hours that lie further from each other are looked up on their own."""
 _TOLD = frozenset({ERRORS, ROWS, NOTES, GROUPS, IMPORTANCE, CHECKS, ANSWERED})
 """Slices that are plain numbers by name."""
 _PLAIN = ColumnCounts("number")
@@ -179,17 +181,27 @@ def _stored(
     connection: Connection, project: str, cells: Mapping[Cell, Counts], *, outcomes: bool
 ) -> dict[Cell, bytes]:
     """Return what is stored for `cells`; looks only at the hours they span, place by place."""
-    spans: dict[tuple[str, int], list[int]] = {}
+    places: dict[tuple[str, int], set[int]] = {}
     for cell in cells:
         if is_outcome(cell.slice) is not outcomes:
             continue
-        spans.setdefault((cell.environment, cell.version), []).append(cell.hour)
+        places.setdefault((cell.environment, cell.version), set()).add(cell.hour)
     found: dict[Cell, bytes] = {}
-    for place, hours in spans.items():
-        window = Window(min(hours), max(hours) + 1)
-        rows = _rows(connection, project, place, window, outcomes=outcomes)
-        found |= {cell: payload for cell, payload in rows if cell in cells}
+    for place, hours in places.items():
+        for window in _runs(hours):
+            rows = _rows(connection, project, place, window, outcomes=outcomes)
+            found |= {cell: payload for cell, payload in rows if cell in cells}
     return found
+
+
+def _runs(hours: set[int]) -> Iterator[Window]:
+    """Yield windows that hold these hours: one that came late has not all since then read."""
+    ordered = sorted(hours)
+    begin = 0
+    for place, hour in enumerate(ordered):
+        if place + 1 == len(ordered) or ordered[place + 1] - hour > _APART:
+            yield Window(ordered[begin], hour + 1)
+            begin = place + 1
 
 
 def move(
