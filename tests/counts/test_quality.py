@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from sklearn import metrics
 
 from loopline.counts import quality
-from loopline.counts.quality import count_scores, decided, of_class_scores, of_scores
+from loopline.counts.quality import count_scores, of_class_scores, of_scores
 from loopline.errors import CountsError
 
 ROWS = 20_000
@@ -97,22 +97,6 @@ def test_whatever_the_scores_the_bounds_hold(scores: np.ndarray, seed: int) -> N
     }
     for metric, value in exact.items():
         assert abs(found[metric].value - value) <= found[metric].bound + 1e-12, metric
-
-
-def test_decisions_from_scores_are_wrong_by_no_more_than_the_threshold_s_cell() -> None:
-    probability, truth = SCORES["spread"]
-    exact = metrics.confusion_matrix(truth, probability >= 0.3)
-
-    found, unsure = decided(count_scores(probability, truth), 0.3)
-
-    assert np.abs(np.array(found.counts) - exact).sum() <= 2 * unsure
-    assert unsure < 60
-    on_edge, none = decided(count_scores(probability, truth), 0.5)
-    assert none == 0
-    assert (
-        np.array(on_edge.counts).tolist()
-        == metrics.confusion_matrix(truth, probability >= 0.5).tolist()
-    )
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])

@@ -12,7 +12,6 @@ from math import exp, inf, log, sqrt
 
 import numpy as np
 
-from loopline.counts.decisions import Confusion
 from loopline.counts.figure import Figure, Z, around
 from loopline.counts.kernel import SHIFT, ColumnCounts, count_column
 from loopline.errors import CountsError
@@ -201,21 +200,6 @@ def calibration_error(scored: Scored) -> Figure:
         one["rows"] * sqrt(one["share"] * (1 - one["share"]) / one["rows"]) for one in bins
     )
     return around(float(value), bound, float(scatter / total), 0.0, 1.0)
-
-
-def decided(scored: Scored, threshold: float) -> tuple[Confusion, int]:
-    """Return the decisions at `threshold`, and how many rows share its cell: those may be wrong.
-
-    Decisions that were counted as such (`count_decisions`) are exact.
-    """
-    table = _probabilities(scored)
-    said = table.middle >= threshold
-    unsure = (table.low < threshold) & (threshold < table.high)
-    rows = tuple(
-        (int(counts[~said].sum()), int(counts[said].sum()))
-        for counts in (table.negative, table.positive)
-    )
-    return Confusion(rows), int((table.negative + table.positive)[unsure].sum())
 
 
 @dataclass(frozen=True)
