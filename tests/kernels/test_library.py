@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import loopline
+from loopline.kernels.library import library
 
 # Scores a plan and counts a column, as the server and the watcher do.
 WORK = """
@@ -33,6 +34,28 @@ print(sys.modules["loopline"].__file__, library() is None)
 print(plan.score(matrix).tobytes().hex())
 print(count_column(numbers).to_bytes().hex())
 """
+
+
+def test_kernels_of_other_sources_are_refused(tmp_path: Path) -> None:
+    if library() is None:
+        pytest.skip("nothing was compiled here")
+    pulled = tmp_path / "loopline"
+    shutil.copytree(Path(loopline.__file__).parent, pulled)
+    with (pulled / "kernels" / "turns.c").open("a") as source:
+        source.write("/* what a pull brought */\n")
+
+    look = "from loopline.kernels.library import library; library()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{look}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "was built from other sources than lie beside it" in done.stderr
+    assert "make setup" in done.stderr
 
 
 def test_a_package_without_compiled_kernels_gives_the_same_answers(

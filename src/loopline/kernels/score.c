@@ -9,6 +9,9 @@
 
 #include "plan.h"
 
+/* What `hatch_build.py` built this of; `kernels/library.py` looks. */
+EXPORT const uint32_t loopline_sources = LOOPLINE_SOURCES;
+
 enum {
     LOG, LOG1P, LOG2, LOG10, EXPONENT, EXPM1, SQRT, CBRT, ABS, SIGN, RECIPROCAL, FLOOR, CEIL, RINT,
     SIN, COS, TAN, ARCTAN, ARCSINH, TANH, LOGISTIC, NORMAL, YEO_JOHNSON, BOX_COX, PERIOD
