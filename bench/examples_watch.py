@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from bench.examples_data import Made
+from bench.load import BenchError
 from bench.segments import write_segment
 from loopline.counts.statistics import CHANCE
 from loopline.model.bundle import open_bundle
@@ -196,8 +197,8 @@ class _Replay:
         rows, example = _keyed(piece, place), self._made.example
         ordered = [example.given[name] for name in sorted(example.given)] or [example.said]
         scores = rows.select(ordered).to_numpy().astype(float)
-        scores = scores if scores.shape[1] > 1 else scores[:, 0]
-        said = decide(self._signature, scores)
+        said = decide(self._signature, scores if len(ordered) > 1 else scores[:, 0])
+        answers = [said.tolist(), *scores.T.tolist()]
         plain = rows.with_columns(pl.col("at").dt.epoch("us"))
         logged = [plain[each.name].to_list() for each in self._signature.inputs if each.logged]
         arrivals = plain["at"].to_list()
@@ -205,8 +206,7 @@ class _Replay:
             [
                 "p", f"r{place}x{begin}", None, arrivals[begin], 1, False, 300, "bench",
                 len(said[begin : begin + _ROWS]),
-                [values[begin : begin + _ROWS] for values in logged],
-                [said[begin : begin + _ROWS].tolist(), scores[begin : begin + _ROWS].tolist()],
+                *([of[begin : begin + _ROWS] for of in every] for every in (logged, answers)),
             ]
             for begin in range(0, len(said), _ROWS)
         )  # fmt: skip
@@ -221,8 +221,14 @@ class _Replay:
             self._segment([["f", late, known]])
 
     def look(self, rows: int, place: int) -> Chunk:
-        """Look at the end of a chunk."""
+        """Look at the end of a chunk.
+
+        Raises:
+            BenchError: some of the log waits, so that what is seen would be of nothing.
+        """
         seen = self._watch.once(FIRST + (place + 1) * STEP - timedelta(seconds=1))
+        if seen.waiting.size:
+            raise BenchError(f"The log of {self._made.example.name} waits: {seen.notes}")
         chunk = Chunk(rows)
         for version in seen.watched:
             inputs = [one for one in version.drift if one.kind == INPUT]

@@ -123,6 +123,21 @@ def test_a_number_s_error_is_read_off_its_inputs_missing_ones_too() -> None:
     )
 
 
+def test_errors_of_many_sizes_are_told_apart_where_rows_allow() -> None:
+    generator = np.random.default_rng(4)
+    wide = 1.0 + generator.permutation(36).reshape(6, 6)
+    age, total = generator.integers(0, 6, (2, 36_000))
+    error = generator.choice([-1.0, 1.0], 36_000) * wide[age, total]
+    columns = {"age": age.astype(float), "sum": total.astype(float)}
+
+    found = fitted(NUMBERS, -error, np.zeros(36_000), columns)
+
+    asked = {"age": np.repeat(np.arange(6.0), 6), "sum": np.tile(np.arange(6.0), 6)}
+    places = expectation.group(found, NUMBERS, asked, np.zeros(36))
+    told = [found.leaves[place]["absolute"] for place in places.tolist()]
+    assert told == pytest.approx(wide.ravel().tolist())
+
+
 def test_it_is_the_same_after_it_was_kept() -> None:
     found = fitted(BINARY, *overconfident(2000))
 
