@@ -26,6 +26,10 @@ from xml.sax.saxutils import escape
 
 import polars as pl
 import pytest
+from hypothesis import settings
+
+settings.register_profile("loopline", deadline=None)
+settings.load_profile("loopline")  # how long an example takes is the machine's affair
 
 _CREDIT = """\
 project: credit

@@ -390,9 +390,7 @@ contracts = st.fixed_dictionaries(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contracts)
 def test_a_contract_written_out_reads_back_the_same(tmp_path: Path, value: dict) -> None:
     if "window" in value["data"]:

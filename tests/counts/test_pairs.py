@@ -41,7 +41,7 @@ def test_the_correlations_are_scipy_s_within_their_bounds(tied: float, offset: f
     assert found.value == pytest.approx(spearman, abs=0.005)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -30,7 +30,7 @@ WRITTEN = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=st.lists(st.none() | WRITTEN, min_size=1, max_size=20), kind=st.sampled_from(KINDS))
 def test_a_request_and_a_file_mean_the_same(texts, kind):
     missing = ["?", ""]

@@ -102,7 +102,7 @@ SIGNS = st.text(st.sampled_from("05.-? \t\u3000é"), max_size=15)
 REALS = st.floats(width=32) | st.none()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(SIGNS | st.none(), SIGNS | st.none(), REALS), min_size=1, max_size=6))
 def test_what_is_left_untouched_is_what_touching_would_give(rows):
     frame = pl.DataFrame(

@@ -157,10 +157,7 @@ def test_one_thread_several_and_spark_count_the_same_bytes(
         "whole": "integer",
     }  # fmt: skip
     infinite = sum(1 for n in range(0, rows["a"], 9) if n // 9 % 8 == 1)
-    if kind == "parquet":
-        assert columns["spread"].high == infinite
-    else:  # CSV's inf and -inf write no number
-        assert columns["spread"].named == {"unreadable": 2 * infinite}
+    assert (columns["spread"].high, columns["spread"].named) == (infinite, {})
     assert columns["lost"].missing == sum(1 for n in range(rows["a"]) if n % 3)
     assert set(columns["code"].named) <= {f"c{n}" for n in range(300)}
     assert there[1].new["word"] == {"w1": rows["b"] // 5}
@@ -225,9 +222,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
     )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables())
 def test_the_same_rows_have_the_same_profile_in_whatever_kind_of_file(
     tmp_path: Path, table: pl.DataFrame

@@ -116,7 +116,7 @@ def truth(depth):
     )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(sql=st.one_of(number(3), text(2), truth(3)))
 def test_every_expression_means_what_sqlite_says(table, sql):
     database, columns, rows = table
@@ -126,7 +126,7 @@ def test_every_expression_means_what_sqlite_says(table, sql):
     assert _plain(found) == [row[0] for row in database.execute(f"select {sql} from x")]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sql=st.one_of(number(3), text(2), truth(3)))
 def test_one_row_gives_the_bits_that_many_give(table, sql):
     _, columns, rows = table
@@ -157,7 +157,7 @@ def test_transcendental_functions_agree_with_sqlite_and_with_themselves_on_one_r
 MOMENTS = st.datetimes(datetime(1583, 1, 1), datetime(2900, 1, 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(moments=st.lists(st.none() | MOMENTS, min_size=2, max_size=9))
 def test_parts_of_a_time_agree_with_polars(moments):
     series = pl.Series("t", moments, dtype=pl.Datetime("us"))
@@ -174,7 +174,7 @@ def test_parts_of_a_time_agree_with_polars(moments):
         assert _plain(found) == wanted.to_list(), part
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(start=MOMENTS, end=MOMENTS)
 def test_date_diff_counts_the_boundaries_between_two_times(start, end):
     def days(moment):

@@ -371,7 +371,7 @@ def cuts(draw: st.DrawFn) -> list[tuple[int, int]]:
     return list(zip(segments, sorted(times), strict=True))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(cuts=cuts())
 def test_any_partition_and_any_interleaving_give_the_same_integers(
     tmp_path_factory: pytest.TempPathFactory,

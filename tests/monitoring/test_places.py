@@ -170,3 +170,4 @@ def test_postgresql_notes_them_too(postgresql: str, tables: Tables) -> None:
     with database.begin() as connection:
         places.forget(connection, START + timedelta(hours=1), pl.Series(["k0"]))
     assert places.keyed("prediction", pl.Series(["k0"])).rows() == []
+    database.close()

@@ -71,7 +71,7 @@ def rows(number: int, seed: int = 1) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("task", list(CLASSES))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(number=st.integers(0, 60), data=st.data())
 def test_the_counts_of_any_split_add_to_those_of_the_whole(
     task: str, number: int, data: st.DataObject

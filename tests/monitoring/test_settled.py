@@ -174,9 +174,7 @@ none of a task's classes or numbers is said all the same, and counts as nothing.
 
 
 @pytest.mark.parametrize("task", TASKS)
-@settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(told=st.lists(TOLD, min_size=1, max_size=40), data=st.data())
 def test_labels_late_twice_corrected_and_out_of_order_leave_the_same_counts(
     task: str,

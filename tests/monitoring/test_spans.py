@@ -241,7 +241,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(STEPS, st.integers(0, 40), st.integers(1, 180))
 def test_any_window_is_the_sum_of_its_hours_whatever_was_closed_when(
     steps: list[tuple[int, list[float]] | int], start: int, length: int

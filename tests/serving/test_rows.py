@@ -49,7 +49,7 @@ def _logged(column: np.ndarray) -> list[Any]:
 def test_one_row_is_read_as_files_are(late):
     reader = Reader(late.signature, takes_columns=False)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(changes=st.dictionaries(st.integers(0, 8), _SCALARS, max_size=3))
     def holds(changes: dict[int, Any]) -> None:
         values = list(late.records[0].values())
@@ -72,7 +72,7 @@ def test_one_row_is_read_as_files_are(late):
 def test_many_rows_are_read_as_one_is(late):
     reader = Reader(late.signature, takes_columns=False)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(place=st.integers(0, 8), row=st.integers(0, 3), value=_SCALARS)
     def holds(place: int, row: int, value: Any) -> None:
         rows = [list(record.values()) for record in late.records[:4]]

@@ -70,7 +70,6 @@ def tried(client: Any, document: Any, *, negative: bool = False) -> set[tuple[st
 
         @hypothesis.settings(
             max_examples=15,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),

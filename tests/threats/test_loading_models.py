@@ -361,9 +361,7 @@ def test_a_segment_that_no_server_wrote_stops_no_watching(typed, content):
     assert msgspec.json.decode(done.output)["folded"]["errors"] == 1
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.recursive(

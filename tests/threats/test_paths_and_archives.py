@@ -74,7 +74,7 @@ def test_no_spelling_of_a_path_reaches_what_is_no_route(server, trained, route):
         assert b"set-cookie" not in answer.partition(b"\r\n\r\n")[0].lower(), target
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(min_size=1, max_size=60).map(lambda raw: b"/" + re.sub(rb"[\r\n ]", b"", raw)))
 @example(b"/v2/models/hostile/versions/" + b"9" * 5000)
 @example(b"/v2/models/hostile/versions/1%0a")
@@ -128,9 +128,7 @@ def test_a_project_or_environment_that_is_no_name_is_refused_in_the_contract(tmp
             load(tmp_path / "loopline.yaml")
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)))
 @example(key="a/../../b")
 @example(key="a\n")
@@ -331,9 +329,7 @@ _WHOLE = {
 }
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(sorted(_WHOLE)),
     place=st.integers(0, 2000),

@@ -202,7 +202,7 @@ def _failures(server) -> list[Any]:
     return [entry for entry in server.logged() if entry[0] == "e" and entry[3] >= 500]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     path=st.sampled_from(["/invocations", "/feedback", "/v2/models/hostile/infer"]),
     body=_BODIES,
