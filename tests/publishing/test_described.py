@@ -2,6 +2,8 @@
 
 import html.parser
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -92,3 +94,21 @@ def test_a_project_profiles_its_versions_and_its_data(trained: Path) -> None:
 
     assert [table.name for table in found.tables] == ["credit:1", "credit.csv"]
     assert not found.drifted
+
+
+def test_two_tables_are_compared_without_what_a_page_or_a_version_takes(tmp_path: Path) -> None:
+    for name in "ab":
+        pl.DataFrame({"x": [1.0, 2.0, 3.0]}).write_parquet(tmp_path / f"{name}.parquet")
+
+    script = (
+        "import sys\n"
+        "from loopline.cli.main import cli\n"
+        "cli(['profile', 'a.parquet', 'b.parquet', '--json'], standalone_mode=False)\n"
+        "heavy = {'polars', 'pandas', 'scipy', 'pydantic', 'sqlalchemy', 'altair'}\n"
+        "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == "\n"

@@ -1,5 +1,6 @@
 """`loopline profile` as an object: the same figures on a terminal, as JSON, a page, a notebook."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,15 +17,16 @@ from loopline.counts.summary import Change, Part, Summary, Together
 from loopline.data.multivariate import Apart
 from loopline.data.profiling import Progress, Wanted, profile_all, told_apart
 from loopline.errors import SourceError
-from loopline.publishing import profile, sheets
+from loopline.publishing import sheets
 from loopline.publishing.charts.chart import Charts
-from loopline.publishing.kept import Kept, find
 from loopline.publishing.sheets import Sheet
 from loopline.store.files import publish
 
 if TYPE_CHECKING:
     from loopline.compute.base import Compute
+    from loopline.publishing.kept import Kept
 
+_VERSION = re.compile(r"([a-z0-9][a-z0-9-]*):([0-9]+)(?:@([a-z0-9][a-z0-9-]*))?")
 _DRAWN = 12
 """Columns that a notebook draws; `charts` has all."""
 
@@ -38,7 +40,7 @@ class Described:
     """From which PSI on a column has drifted, where chance does not explain it."""
     multivariate: Apart | None = None
     """How well rows of the second are told from those of the first; where it was asked."""
-    kept: tuple[Kept | None, ...] = ()
+    kept: "tuple[Kept | None, ...]" = ()
     """Which of the tables are versions'."""
 
     @cached_property
@@ -185,13 +187,15 @@ class Described:
         Raises:
             StoreError: it cannot be written there.
         """
+        from loopline.publishing import profile
+
         place, text = Path(file), profile.html(self.tables, self.changes, self.sheets)
         publish(str(place), lambda stream: stream.write(text.encode()), _draft(place))
         return place
 
     def charts(self) -> Charts:
         """Return each column's distribution, the second table's over the first's."""
-        return Charts(profile.charts(self.tables, self.changes))
+        return self._drawn()
 
     def __repr__(self) -> str:
         return "\n".join(title for title, _ in self.sheets)
@@ -199,8 +203,12 @@ class Described:
     def _repr_html_(self) -> str:
         parts = [f"<p>{escape(title)}</p>{_table(sheet)}" for title, sheet in self.sheets]
         parts += [f"<p>{escape(self.told_apart)}</p>"] if self.multivariate else []
-        drawn = Charts(profile.charts(self.tables, self.changes, _DRAWN))
-        return f"<div>{''.join(parts)}{drawn._repr_html_()}</div>"
+        return f"<div>{''.join(parts)}{self._drawn(_DRAWN)._repr_html_()}</div>"
+
+    def _drawn(self, *most: int) -> Charts:
+        from loopline.publishing import profile
+
+        return Charts(profile.charts(self.tables, self.changes, *most))
 
 
 def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
@@ -232,7 +240,7 @@ def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
     here = Path.cwd() if root is None else root
     named = tuple(each if isinstance(each, str) else ":".join(each) for each in pairs)
     places = [str(place) for place in (first, second) if place is not None]
-    kept = tuple(find(place, here) for place in places)
+    kept = tuple(_kept(place, here) for place in places)
     only = tuple(columns) or _shared(kept)
     wanted = Wanted(only, tuple(without), named, by)
     if multivariate and len(places) == 1:
@@ -248,7 +256,18 @@ def describe(  # noqa: PLR0913 - the options of `loopline profile`, by name
     return Described(found, psi, apart, kept)
 
 
-def _shared(kept: Sequence[Kept | None]) -> tuple[str, ...]:
+def _kept(place: str, here: Path) -> "Kept | None":
+    """Return the version that `place` names; None where it names a file, or is no such name."""
+    named = _VERSION.fullmatch(place)
+    if named is None or (here / place).exists():
+        return None
+    # What a version takes to read is imported for it alone: that lasts as long as counting does.
+    from loopline.publishing import kept
+
+    return kept.find(place, here, named[1], int(named[2]), named[3])
+
+
+def _shared(kept: "Sequence[Kept | None]") -> tuple[str, ...]:
     """Return the columns that versions have in common: of a table beside one, these matter."""
     tables = [list(each.table.types) for each in kept if each is not None]
     if len(kept) == 1 or not tables:

@@ -5,7 +5,6 @@ counted by the hour of its predictions there. Truths, which a model sees as 0 an
 here, as in any table.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ from loopline.monitoring.windows import HOUR, Window, moment
 from loopline.pipeline.workspace import Workspace
 from loopline.store.database import counts
 
-_NAMED = re.compile(r"([a-z0-9][a-z0-9-]*):([0-9]+)(?:@([a-z0-9][a-z0-9-]*))?")
 _TRUTHS = ("false", "true")
 _EVER = Window(0, 2**40 // 3600)
 """All hours that a time in the log may have."""
@@ -45,17 +43,13 @@ class Kept:
     rows: Callable[[], Iterator[Row]]
 
 
-def find(place: str, here: Path) -> Kept | None:
-    """Return the version that `place` names; None where it names a file, or is no such name.
+def find(place: str, here: Path, project: str, number: int, environment: str | None) -> Kept:
+    """Return the version that `place` names, by what it says.
 
     Raises:
         SourceError: there is no project of that name here, or nothing was counted there.
         UnknownVersionError: it was never registered.
     """
-    named = _NAMED.fullmatch(place)
-    if named is None or (here / place).exists():
-        return None
-    project, number, environment = named[1], int(named[2]), named[3]
     space = Workspace.open(_folder(here, place))
     if space.contract.project != project:
         raise SourceError(
