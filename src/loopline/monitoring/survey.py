@@ -254,13 +254,12 @@ class Survey:
         *,
         is_open: bool,
     ) -> Drift:
-        """Return a column's drift beside the chance among days, where rows alone call it drift.
+        """Return a column's drift beside the chance among days, where that may excuse it.
 
         Nothing else needs the weeks before; they are read once a day.
         """
-        if not is_open and not drift.is_beyond(self._contract, one):
-            return one
-        if drift.is_flagrant(one):
+        is_asked = is_open or drift.is_beyond(self._contract, one)
+        if not is_asked or drift.is_flagrant(one):
             return one
         kind = OUTPUT if one.kind == OUTPUT else INPUT
         expected, now = usual.profile.columns[one.column], counted[kind, one.column]
